@@ -1,0 +1,53 @@
+# Every target sets up what it needs: Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check lint types contracts format test test-unit lock clean docs
+
+help:  ## What there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready  ## A virtual environment with raftsman in it: .venv/bin/raftsman
+
+# pysyncobj is published as source only; pip would build it with a setuptools that no hash covers, so the
+# build requirements come first, hashed, and build isolation is off.
+.venv/.ready: requirements-build.lock requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("raftsman needs Python 3.11 or newer; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-build.lock
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-build-isolation -r requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+check: lint types contracts  ## Lint, format, types, import contracts
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+contracts: setup
+	$(BIN)/lint-imports
+
+format: setup  ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup  ## All tests; those on Kubernetes when RAFTSMAN_TEST_KUBECONFIG names a kubeconfig
+	$(BIN)/pytest
+
+test-unit: setup  ## The tests that need no process and no Kubernetes (seconds)
+	$(BIN)/pytest tests/unit tests/scenarios
+
+docs: setup  ## Write the generated pages of docs/ again
+	$(BIN)/python -m tests.harness.generate_docs
+
+lock: setup  ## Write both lock files again from pyproject.toml
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build -o requirements-build.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock
+
+clean:  ## Remove what the targets above made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,1 @@
+"""Carrying out assignments: Kubernetes Jobs and their output; see DESIGN.md in this folder."""

@@ -1,0 +1,171 @@
+"""Carrying out what ``reconcile`` decided about one attempt: the calls to Kubernetes and to the log.
+
+Each deed is safe to repeat and to be cut short anywhere, because the next look decides again from what is
+there. ``worker`` holds the loop, and never has two deeds of one attempt at work.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+import msgspec
+
+from raftsman.executor import podstatus
+from raftsman.executor.jobs import AlreadyExists, Denied, Jobs, Json, KubernetesError, Unreachable
+from raftsman.executor.manifest import build_job, is_ours, job_name
+from raftsman.executor.outcome import create_refusal
+from raftsman.executor.output import Output
+from raftsman.executor.reconcile import Action, Conclude, Confirm, Create, Delete, Notes, ReadEvents, Tell
+from raftsman.raft.codec import unpack_spec
+from raftsman.raft.commands import Refused, Report
+from raftsman.raft.records import Instant, Task
+from raftsman.raft.replica import Applied, Outcome
+
+log = logging.getLogger(__name__)
+
+RETRY_CREATE_MS = 1_000
+RETRY_REFUSED_MS = 5_000
+"""A quota that is full is asked again so often: it empties when some Pod ends."""
+CONFIRM_EVERY_S = 1.0
+REPEAT_PROPOSAL_S = 0.3
+"""After a proposal that found no leader: about one election."""
+LAST_OUTPUT_S = 10.0
+"""How long the end of an attempt waits for the rest of its output. Output that cannot be had changes no outcome."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """What this node has at hand about one attempt it looks after."""
+
+    notes: Notes = field(default_factory=Notes)
+    deed: "asyncio.Task[None] | None" = None
+    found: Json | None = None  # The Job as an answer showed it, until the mirror shows it as well.
+    found_at: Instant | None = None
+    ambiguous: bool = False  # A create was sent and not answered: a Job may exist.
+    events: dict[str, list[Json]] = field(default_factory=dict)
+    output: Output | None = None
+    capture: "asyncio.Task[None] | None" = None
+    pod: Json | None = None  # The one whose output is captured, as seen last.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deeds:
+    """The means of carrying out actions."""
+
+    cluster: Callable[[], str]
+    pod_security: Callable[[str], str]  # Of a context.
+    propose: Callable[[Report], Awaitable[Outcome]]
+    still_due: Callable[[Task], bool]  # Whether the applied table still gives this attempt to this node.
+    now: Callable[[], Instant]
+    on_created: Callable[[str], None]
+    on_adopted: Callable[[str], None]
+
+    async def carry_out(self, action: Action, task: Task, jobs: Jobs | None, watched: Watched) -> None:
+        """Do *action*; what it brought to light is in *watched* afterwards."""
+        assert task.attempt is not None
+        name = task.attempt.job_name or job_name(task.task_id, task.attempt.number)
+        try:
+            match action:
+                case Tell(report):
+                    await self._tell(report, watched)
+                case Conclude(report):
+                    await self._conclude(report, watched)
+                case Create():
+                    await self._create(_given(jobs), task, name, watched)
+                case Delete(uid):
+                    await self._delete(_given(jobs), task, name, uid, watched)
+                case Confirm(uid):
+                    await self._confirm(_given(jobs), task, name, uid, watched)
+                case ReadEvents(uids):
+                    await self._read_events(_given(jobs), task, uids, watched)
+                case _:
+                    assert_never(action)
+        except KubernetesError as error:
+            log.info("task %s: %s: %s; trying again", task.task_id, type(action).__name__.lower(), error.message)
+            await asyncio.sleep(CONFIRM_EVERY_S)
+
+    # --- the log ---
+
+    async def _tell(self, report: Report, watched: Watched) -> None:
+        match await self.propose(report):
+            case Applied(Refused() as refused, _):
+                log.debug("task %s: report refused: %s", report.task_id, refused.detail)
+            case Applied():
+                pass
+            case _:
+                watched.notes = replace(watched.notes, reported_at=None)
+                await asyncio.sleep(REPEAT_PROPOSAL_S)
+
+    async def _conclude(self, report: Report, watched: Watched) -> None:
+        if watched.capture is not None and not watched.capture.done():
+            await asyncio.wait({watched.capture}, timeout=LAST_OUTPUT_S)
+        tail = watched.output.tail_text() if watched.output is not None else ""
+        await self._tell(msgspec.structs.replace(report, output_tail=tail), watched)
+
+    # --- Kubernetes ---
+
+    async def _create(self, jobs: Jobs, task: Task, name: str, watched: Watched) -> None:
+        attempt = task.attempt
+        assert attempt is not None
+        if not self.still_due(task):
+            return  # The fence: nothing is created for an assignment that the log has taken back.
+        spec = unpack_spec(task.spec)
+        manifest = build_job(task, spec, cluster=self.cluster(), pod_security=self.pod_security(attempt.context))
+        try:
+            job: Json | None = await jobs.create_job(attempt.namespace, manifest)
+            self.on_created(attempt.context)
+        except AlreadyExists:
+            job = await jobs.get_job(attempt.namespace, name)
+            if job is not None and is_ours(job, cluster=self.cluster(), task_id=task.task_id, attempt=attempt.number):
+                self.on_adopted(attempt.context)
+        except Unreachable as error:
+            watched.ambiguous = True
+            pause_ms = max(RETRY_CREATE_MS, int(1000 * (error.retry_after_s or 0)))
+            watched.notes = replace(watched.notes, retry_at=Instant(self.now() + pause_ms))
+            log.info("task %s: no answer to the creation of %s: %s", task.task_id, name, error.message)
+            return
+        except Denied as error:
+            job = await jobs.get_job(attempt.namespace, name) if watched.ambiguous else None
+            if job is None:
+                self._note_refusal(error, watched)
+        self._note_found(job, watched)
+
+    def _note_refusal(self, error: Denied, watched: Watched) -> None:
+        watched.ambiguous = False
+        retry_at = Instant(self.now() + RETRY_REFUSED_MS)
+        watched.notes = replace(watched.notes, refusal=create_refusal(error), retry_at=retry_at)
+
+    def _note_found(self, job: Json | None, watched: Watched) -> None:
+        if job is not None:
+            watched.ambiguous = False
+            watched.found, watched.found_at = job, self.now()
+
+    async def _delete(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
+        assert task.attempt is not None
+        found = await jobs.delete_job(task.attempt.namespace, name, uid)
+        watched.notes = replace(watched.notes, deletion=found)
+
+    async def _confirm(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
+        assert task.attempt is not None
+        namespace = task.attempt.namespace
+        job = await jobs.get_job(namespace, name)
+        if job is not None and uid in ("", podstatus.text(podstatus.part(job, "metadata"), "uid")):
+            self._note_found(job, watched)
+            return
+        pods = await jobs.list_pods(namespace, uid) if uid else []
+        if pods:
+            await asyncio.sleep(CONFIRM_EVERY_S)  # The Job is gone and its Pods are going: look again.
+            return
+        watched.notes = replace(watched.notes, absent=True)
+
+    async def _read_events(self, jobs: Jobs, task: Task, uids: tuple[str, ...], watched: Watched) -> None:
+        assert task.attempt is not None
+        for uid in uids:
+            watched.events[uid] = await jobs.list_events(task.attempt.namespace, uid)
+
+
+def _given(jobs: Jobs | None) -> Jobs:
+    assert jobs is not None, "reconcile asks nothing of Kubernetes for a context that this node does not have"
+    return jobs

@@ -1,0 +1,215 @@
+"""Whether a context answers this node: one loop per context that connects, probes, and reads new credentials.
+
+Contexts share nothing but a few threads, so that one that hangs is nobody else's matter. What follows from a
+context that does not answer is the leader's business; here nothing is ever concluded about a Job.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+
+from raftsman.executor.jobs import ContextHealth, Denied, KubernetesError, Unauthorized
+from raftsman.executor.kubernetes.client import KubernetesJobs
+from raftsman.executor.kubernetes.connection import Connection
+from raftsman.executor.kubernetes.kubeconfig import Access, KubeconfigError, stamp_of
+from raftsman.executor.kubernetes.timing import Backoff, Timing, TokenBucket
+from raftsman.executor.kubernetes.transport import RequestHook, Transport
+
+logger = logging.getLogger(__name__)
+
+PROBE_EVERY_S = 5.0
+DOUBT_S = 1.0  # Before the second probe, which turns a doubt into a fact.
+MOST_PAUSE_S = 10.0  # Between probes of a context that does not answer: a restart is noticed within that.
+RELOAD_EVERY_S = 5.0  # Credentials are read again after a 401, but an exec plugin is not run in a loop.
+FAILURES = 2  # Probes that must fail in a row: a single lost packet makes no news.
+
+ANYBODY = "/version"  # Answered to callers without credentials too: proof of life, not of trust.
+KNOWN_ONLY = "/api"  # Answered to everybody who has an account.
+
+HealthHook = Callable[[str, ContextHealth], None]
+
+
+class HealthRecord:
+    """What the probes add up to. Knows no clock: instants are handed in, in Unix milliseconds."""
+
+    def __init__(self, at_ms: int) -> None:
+        self.health = ContextHealth(reachable=False, error="this context has not been tried yet", since_ms=at_ms)
+        self._failures = 0
+
+    def answered(self, at_ms: int) -> bool:
+        """Note an answer; return whether that is news."""
+        self._failures = 0
+        return self._become(reachable=True, error="", at_ms=at_ms)
+
+    def failed(self, error: str, at_ms: int, *, certain: bool) -> bool:
+        """Note a failure, *certain* when a second try would be no wiser; return whether the health changed."""
+        self._failures += 1
+        if self.health.reachable and not certain and self._failures < FAILURES:
+            return False
+        return self._become(reachable=False, error=error, at_ms=at_ms)
+
+    def _become(self, *, reachable: bool, error: str, at_ms: int) -> bool:
+        before = self.health
+        since_ms = before.since_ms if before.reachable == reachable else at_ms
+        self.health = ContextHealth(reachable=reachable, error=error, since_ms=since_ms)
+        return self.health != before
+
+
+class ContextLoop:
+    """One context of this node, kept connected. *resolve* and *build* block and are run in *threads*."""
+
+    def __init__(
+        self,
+        name: str,
+        resolve: Callable[[], Access],
+        build: Callable[[Access], Connection],
+        threads: Executor,
+        timing: Timing,
+        *,
+        qps: float,
+        burst: int,
+        on_request: RequestHook,
+        on_health: HealthHook,
+    ) -> None:
+        self._name = name
+        self._resolve = resolve
+        self._build = build
+        self._threads = threads
+        self._timing = timing
+        self._bucket = TokenBucket(timing, qps=qps, burst=burst)
+        self._on_request = on_request
+        self._on_health = on_health
+        self._record = HealthRecord(timing.wall_ms())
+        self._backoff = Backoff(timing, first_s=DOUBT_S, most_s=MOST_PAUSE_S)
+        self._wake = asyncio.Event()
+        self._transport: Transport | None = None
+        self._stamps: dict[Path, tuple[int, int]] = {}
+        self._read_at = -RELOAD_EVERY_S
+        self._distrusted = False  # The credentials were not accepted.
+        self._complaint = ""  # Why the files cannot be used any more, said once.
+        self.fingerprint = ""
+        self.jobs: KubernetesJobs | None = None
+
+    @property
+    def health(self) -> ContextHealth:
+        """The context's health as of the last probe."""
+        return self._record.health
+
+    async def run(self) -> None:
+        """Connect and probe until cancelled."""
+        while True:
+            await self._pause(await self._round())
+
+    async def stop(self) -> None:
+        """Stop the mirrors and close the connection."""
+        if self.jobs is not None:
+            await self.jobs.stop()
+        if self._transport is not None:
+            await self._transport.close()
+
+    async def _round(self) -> float:
+        """Probe once, connecting first if needed; return how long to wait for the next round."""
+        self._wake.clear()
+        try:
+            await self._probe(await self._connected())
+        except Denied:
+            # It may not read that, but it answers, and knows who asks.
+            self._distrusted = False
+            return self._answered()
+        except KubeconfigError as error:
+            return self._failed(str(error), certain=True)
+        except KubernetesError as error:
+            if error.status == 429:
+                return self._answered()
+            certain = isinstance(error, Unauthorized) or error.reason == "ConnectionRefused"
+            return self._failed(error.message, certain=certain)
+        return self._answered()
+
+    async def _probe(self, transport: Transport) -> None:
+        """Ask for the version; once the credentials were not accepted, for something that needs good ones."""
+        try:
+            await transport.probe(KNOWN_ONLY if self._distrusted else ANYBODY)
+        except Unauthorized:
+            self._distrusted = True
+            if not self._may_read_again():
+                raise
+            await (await self._connected()).probe(KNOWN_ONLY)
+        self._distrusted = False
+
+    async def _connected(self) -> Transport:
+        """Return the transport, over a new connection when the credentials changed or were not accepted."""
+        loop = asyncio.get_running_loop()
+        if self._transport is not None and not (self._distrusted and self._may_read_again()):
+            stamps = await loop.run_in_executor(self._threads, _stamps, list(self._stamps))
+            if stamps == self._stamps:
+                return self._transport
+        self._read_at = self._timing.monotonic()
+        try:
+            access = await loop.run_in_executor(self._threads, self._resolve)
+            self._stamps = await loop.run_in_executor(self._threads, _stamps, list(access.files))
+            connection = await loop.run_in_executor(self._threads, self._build, access)
+        except KubeconfigError as error:
+            if self._transport is None or self._distrusted:
+                raise
+            # Half written, perhaps: what we have still works, and Jobs of ours run there. It is read again next time.
+            if str(error) != self._complaint:
+                logger.warning("context %s keeps its old credentials: %s", self._name, error)
+                self._complaint = str(error)
+            return self._transport
+        self._complaint = ""
+        return await self._use(connection)
+
+    async def _use(self, connection: Connection) -> Transport:
+        moved = self.fingerprint not in ("", connection.fingerprint)
+        self.fingerprint = connection.fingerprint
+        if self._transport is None or self.jobs is None:
+            self._transport = Transport(
+                self._name, connection, self._bucket, on_request=self._on_request, on_error=self._doubt
+            )
+            self.jobs = KubernetesJobs(self._transport, self._timing)
+            return self._transport
+        await self._transport.use(connection)
+        if moved:
+            logger.warning("context %s is another cluster now: %s", self._name, connection.server)
+            await self.jobs.restart_mirrors()
+        return self._transport
+
+    def _doubt(self, error: KubernetesError) -> None:
+        """Probe soon: a call went unanswered, or the credentials were not accepted."""
+        if isinstance(error, Unauthorized):
+            self._distrusted = True
+        if self.health.reachable and (error.status == 0 or self._distrusted):
+            self._wake.set()
+
+    def _may_read_again(self) -> bool:
+        return self._timing.monotonic() - self._read_at >= RELOAD_EVERY_S
+
+    def _answered(self) -> float:
+        self._backoff.reset()
+        if self._record.answered(self._timing.wall_ms()):
+            logger.info("context %s answers", self._name)
+            self._on_health(self._name, self.health)
+        return self._timing.between(0.9 * PROBE_EVERY_S, 1.1 * PROBE_EVERY_S)
+
+    def _failed(self, error: str, *, certain: bool) -> float:
+        if self._record.failed(error, self._timing.wall_ms(), certain=certain):
+            logger.warning("context %s does not answer: %s", self._name, error)
+            self._on_health(self._name, self.health)
+        return self._backoff.next_s()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait *seconds*, or until a call makes us doubt; then a moment, so that a burst of failures is one doubt."""
+        waits = {asyncio.ensure_future(self._timing.sleep(seconds)), asyncio.ensure_future(self._wake.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._wake.is_set():
+            await self._timing.sleep(self._timing.between(DOUBT_S / 4, DOUBT_S / 2))
+
+
+def _stamps(files: list[Path]) -> dict[Path, tuple[int, int]]:
+    return {file: stamp_of(file) for file in files}

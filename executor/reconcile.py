@@ -1,0 +1,352 @@
+"""What to do next about an attempt, given its row and what Kubernetes shows: the executor's decisions.
+
+A function from values to one action: nothing here talks to anybody. The action is safe to repeat, for it is
+decided again from scratch after every change. ``worker`` looks and carries out; ``outcome`` and ``waits`` say
+what the objects mean. The order of the checks below is the order in which facts count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from raftsman.executor import podstatus
+from raftsman.executor.jobs import Json
+from raftsman.executor.manifest import is_ours
+from raftsman.executor.outcome import Outcome, absent_outcome, job_outcome
+from raftsman.executor.waits import Waiting, waiting
+from raftsman.raft.commands import Report
+from raftsman.raft.lifecycle import Cause, Signal, State
+from raftsman.raft.records import Attempt, Instant, Task
+
+NO_ADAPTER = "Kubernetes adapter not available"
+"""What a task is told whose node has lost the context from its settings."""
+
+BLIND_MS = 5_000
+"""A context that cannot be seen for so long makes its attempts unreachable; shorter gaps happen at every reconnect."""
+TELL_AFTER_MS = 2_000
+"""A Pod that waits longer says why; most start within a second, and their passing reasons would only be noise."""
+REPORT_EVERY_MS = 1_000
+"""Reports of one attempt that change no state are at least so far apart."""
+EVENTS_EVERY_MS = 2_000
+"""While an attempt waits, its Events are read so often: they alone know why a Job makes no Pod."""
+
+
+# --- what is known ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a look at the context shows of one attempt."""
+
+    configured: bool = True  # Whether this node has the context at all.
+    error: str = ""  # Why the rest cannot be trusted now; "" when it can.
+    job: Json | None = None  # The Job under the attempt's name.
+    pods: Sequence[Json] = ()
+    departed: Sequence[Json] = ()  # The last states of Pods that exist no more.
+    events: Sequence[Json] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """What this node remembers of an attempt between looks; a new one starts empty and loses nothing but time."""
+
+    blind_since: Instant | None = None
+    waits_since: Instant | None = None  # Since when the Job is there and has not run.
+    wait: tuple[Cause | None, Instant] | None = None  # The current cause of waiting, and since when.
+    reported_at: Instant | None = None
+    events_at: Instant | None = None
+    refusal: Outcome | Waiting | None = None  # What the last create was told.
+    retry_at: Instant | None = None  # Not before, after a create that failed.
+    absent: bool = False  # A quorum read has found neither Job nor Pods.
+    deletion: Json | None = None  # The Job as our own deletion found it.
+
+
+# --- what to do -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create the attempt's Job, or adopt it when it exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete the Job with this UID, in the foreground."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Ask a quorum whether the Job and its Pods are really gone."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEvents:
+    """Read the Events about these objects."""
+
+    uids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Propose the report; it does not end the attempt."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """Read the last of the output, then propose the report that ends the attempt."""
+
+    report: Report
+
+
+Action = Create | Delete | Confirm | ReadEvents | Tell | Conclude
+
+
+def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str) -> tuple[Action | None, Notes]:
+    """Return the next action about the task's current attempt, and what to remember. None: nothing to do now."""
+    assert task.attempt is not None
+    if not sight.configured:
+        return _without_adapter(task, task.attempt), notes
+    if sight.error:
+        return _blind(task, task.attempt, sight, notes, now)
+    notes = replace(notes, blind_since=None)
+    if sight.job is None:
+        return _absent(task, task.attempt, sight, notes, now)
+    notes = replace(notes, absent=False, refusal=None, retry_at=None)
+    if not _is_this_attempts(sight.job, task, task.attempt, cluster):
+        return _foreign(task, task.attempt), notes
+    return _present(task, task.attempt, sight, notes, now)
+
+
+def output_source(sight: Sight) -> Json | None:
+    """Return the Pod whose output is the attempt's: the newest one that has started; None while there is none."""
+    started = [pod for pod in sight.pods if podstatus.started_at(pod) is not None or podstatus.ends(pod)]
+    return started[-1] if started else None
+
+
+def wants_ttl(job: Json, ttl_s: int) -> bool:
+    """Whether a Job whose outcome is in the log still has to be told when to leave Kubernetes."""
+    ended = podstatus.condition(job, "Complete") or podstatus.condition(job, "Failed")
+    told = podstatus.part(job, "spec").get("ttlSecondsAfterFinished")
+    return ended is not None and podstatus.deletion_asked_at(job) is None and told != ttl_s
+
+
+# --- nothing can be seen -------------------------------------------------------------------------
+
+
+def _without_adapter(task: Task, attempt: Attempt) -> Action | None:
+    if attempt.job_uid:  # A Job may be running where this node cannot look any more.
+        return _tell_unreachable(
+            task, attempt, f"{NO_ADAPTER}: node {attempt.node} has lost the context {attempt.context}"
+        )
+    outcome = Outcome(
+        succeeded=False, exit_code=None, cause=Cause.CONTEXT_UNREACHABLE, message=NO_ADAPTER, error=NO_ADAPTER
+    )
+    return Conclude(_final(task, attempt, outcome))
+
+
+def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    """Say that the attempt is unreachable: silence is not failure."""
+    since = notes.blind_since if notes.blind_since is not None else now
+    notes = replace(notes, blind_since=since)
+    if now - since < BLIND_MS:
+        return None, notes
+    return _tell_unreachable(task, attempt, f"context {attempt.context} does not answer: {sight.error}"), notes
+
+
+def _tell_unreachable(task: Task, attempt: Attempt, reason: str) -> Action | None:
+    if task.unreachable:
+        return None
+    report = _report(task, attempt, Signal.OBSERVE)
+    return Tell(_with(report, unreachable=True, reason=reason, cause=task.pending_cause))
+
+
+# --- no Job is there ------------------------------------------------------------------------------
+
+
+def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    if task.stop is not None or attempt.job_uid:
+        if not notes.absent:
+            return Confirm(attempt.job_uid), notes
+        if task.stop is not None:
+            return _gone(task, attempt, sight, notes), notes
+        return Conclude(_final(task, attempt, absent_outcome(sight.departed))), notes
+    if isinstance(notes.refusal, Outcome):
+        return Conclude(_final(task, attempt, notes.refusal)), notes
+    if notes.retry_at is None or now >= notes.retry_at:
+        return Create(), notes
+    return _tell_refusal(task, attempt, notes, now)
+
+
+def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes) -> Action:
+    """Conclude a stop, unless the Job had ended by itself before our deletion: what came first counts."""
+    if notes.deletion is not None:
+        outcome = job_outcome(notes.deletion, [], sight.departed)
+        if outcome is not None:
+            return Conclude(_final(task, attempt, outcome))
+    return Conclude(_report(task, attempt, Signal.GONE))
+
+
+def _tell_refusal(task: Task, attempt: Attempt, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    wait = notes.refusal
+    if not isinstance(wait, Waiting):
+        return None, notes
+    report = _with(_report(task, attempt, Signal.OBSERVE), reason=wait.message, cause=wait.cause)
+    return _tell(task, report, notes, now)
+
+
+# --- a Job is there -------------------------------------------------------------------------------
+
+
+def _is_this_attempts(job: Json, task: Task, attempt: Attempt, cluster: str) -> bool:
+    ours = is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
+    return ours and attempt.job_uid in ("", _uid(job))
+
+
+def _foreign(task: Task, attempt: Attempt) -> Action:
+    """Give up on a name that belongs to somebody else: a foreign Job is never touched."""
+    if task.stop is not None:
+        return Conclude(_report(task, attempt, Signal.GONE))
+    message = f"a Job that is not this attempt's has its name in namespace {attempt.namespace}"
+    outcome = Outcome(succeeded=False, exit_code=None, cause=Cause.JOB_NAME_CONFLICT, message=message, error=message)
+    return Conclude(_final(task, attempt, outcome))
+
+
+def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    job = sight.job
+    assert job is not None
+    outcome = job_outcome(job, sight.pods, sight.departed)
+    if outcome is not None and _ended_before_deletion(job):
+        return Conclude(_final(task, attempt, outcome, job)), notes
+    if task.stop is not None and podstatus.deletion_asked_at(job) is None:
+        asked = notes.deletion is not None and _uid(notes.deletion) == _uid(job)
+        return None if asked else Delete(_uid(job)), notes  # The watch shows a deletion a moment after its answer.
+    return _watch(task, attempt, sight, notes, now)
+
+
+def _ended_before_deletion(job: Json) -> bool:
+    """Whether the Job's end came by itself: Kubernetes fails a Job whose Pods a foreground deletion kills."""
+    deleted_at = podstatus.deletion_asked_at(job)
+    if deleted_at is None:
+        return True
+    conditions = [podstatus.condition(job, kind) for kind in ("Complete", "Failed")]
+    ended_at = [podstatus.instant(each.get("lastTransitionTime")) for each in conditions if each]
+    return any(at is not None and at < deleted_at for at in ended_at)
+
+
+def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    """Tell what the attempt does: that it runs, or what it waits for."""
+    job = sight.job
+    assert job is not None
+    running_since = podstatus.running_since(sight.pods)
+    wait = waiting(job, sight.pods, sight.events)
+    if running_since is None:
+        notes = _count_wait(notes, wait, now)
+        if _must_read_events(notes, now):
+            return ReadEvents(_about(job, sight.pods)), replace(notes, events_at=now)
+        if task.stop is None and wait is not None and _is_hopeless(wait, notes, now):
+            return Tell(
+                _with(_report(task, attempt, Signal.GIVE_UP, job), cause=wait.cause, message=wait.message)
+            ), notes
+    report = _report(task, attempt, Signal.OBSERVE if running_since is None else Signal.START, job)
+    told = wait if wait is not None and _is_telling(notes, running_since, now) else None
+    reason = told.message if told else _deletion_note(task, job)
+    report = _with(report, started_at=running_since, reason=reason, cause=told.cause if told else None)
+    return _tell(task, report, notes, now)
+
+
+def _count_wait(notes: Notes, wait: Waiting | None, now: Instant) -> Notes:
+    since = notes.waits_since if notes.waits_since is not None else now
+    if wait is None:
+        return replace(notes, waits_since=since, wait=None)
+    same = notes.wait is not None and notes.wait[0] == wait.cause
+    return replace(notes, waits_since=since, wait=notes.wait if same else (wait.cause, now))
+
+
+def _must_read_events(notes: Notes, now: Instant) -> bool:
+    waited = now - (notes.waits_since if notes.waits_since is not None else now)
+    return waited >= TELL_AFTER_MS and (notes.events_at is None or now - notes.events_at >= EVENTS_EVERY_MS)
+
+
+def _is_hopeless(wait: Waiting, notes: Notes, now: Instant) -> bool:
+    return wait.grace_ms is not None and notes.wait is not None and now - notes.wait[1] >= wait.grace_ms
+
+
+def _is_telling(notes: Notes, running_since: Instant | None, now: Instant) -> bool:
+    if running_since is not None:
+        return True
+    return notes.waits_since is not None and now - notes.waits_since >= TELL_AFTER_MS
+
+
+def _deletion_note(task: Task, job: Json) -> str:
+    foreign = task.stop is None and podstatus.deletion_asked_at(job) is not None
+    return "its Job is being deleted, and not by raftsman" if foreign else ""
+
+
+def _about(job: Json, pods: Sequence[Json]) -> tuple[str, ...]:
+    return (_uid(job), *(_uid(pod) for pod in pods[-1:]))
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+
+def _tell(task: Task, report: Report, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    """Tell what differs from the row, not too often; a change of state is told at once."""
+    if not _says_something_new(task, report):
+        return None, notes
+    starts = report.signal is Signal.START and task.state is not State.RUNNING
+    binds = bool(report.job_uid) and task.attempt is not None and not task.attempt.job_uid
+    soon = notes.reported_at is not None and now - notes.reported_at < REPORT_EVERY_MS
+    if soon and not starts and not binds:
+        return None, notes
+    return Tell(report), replace(notes, reported_at=now)
+
+
+def _says_something_new(task: Task, report: Report) -> bool:
+    attempt = task.attempt
+    assert attempt is not None
+    if report.signal is Signal.START and task.state is State.ASSIGNED:
+        return True
+    reason = task.reason if task.stop else report.reason  # While it is being stopped, the row keeps the stop's reason.
+    told = (report.job_uid, reason, report.cause, report.unreachable, report.job or task.job)
+    return told != (attempt.job_uid, task.reason, task.pending_cause, task.unreachable, task.job)
+
+
+def _report(task: Task, attempt: Attempt, signal: Signal, job: Json | None = None) -> Report:
+    return Report(
+        task_id=task.task_id,
+        attempt=attempt.number,
+        node=attempt.node,
+        signal=signal,
+        job_name=podstatus.name(job) if job else attempt.job_name,
+        job_uid=_uid(job) if job else attempt.job_uid,
+        job=podstatus.job_counts(job) if job else None,
+    )
+
+
+def _final(task: Task, attempt: Attempt, outcome: Outcome, job: Json | None = None) -> Report:
+    return _with(
+        _report(task, attempt, Signal.SUCCEED if outcome.succeeded else Signal.FAIL, job),
+        started_at=outcome.started_at,
+        ended_at=outcome.finished_at,
+        exit_code=outcome.exit_code,
+        killed_by=outcome.signal,
+        cause=outcome.cause,
+        error=outcome.error,
+        message=outcome.message,
+        reason=outcome.note,
+    )
+
+
+def _with(report: Report, **fields: object) -> Report:
+    return msgspec.structs.replace(report, **fields)
+
+
+def _uid(thing: Json) -> str:
+    return podstatus.text(podstatus.part(thing, "metadata"), "uid")

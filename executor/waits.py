@@ -1,0 +1,107 @@
+"""What an attempt waits for before its container runs, and how long that may last.
+
+``causes`` says what Kubernetes' words mean; here is where they are looked for, the most telling place first. Only
+whoever watches knows how long the same wait has lasted: that is ``reconcile``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from raftsman.executor import causes, podstatus
+from raftsman.executor.causes import Patience
+from raftsman.executor.jobs import Json
+from raftsman.raft.lifecycle import Cause
+from raftsman.raft.limits import clip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What an attempt waits for."""
+
+    cause: Cause | None  # What a start timeout is to be blamed on; None when waiting is all there is to say.
+    message: str
+    grace_ms: int | None  # How long this may last before it has failed by itself; 0: hopeless, None: no end.
+
+
+def waiting(job: Json, pods: Sequence[Json], events: Sequence[Json]) -> Waiting | None:
+    """Return what the attempt waits for, or None when it runs, has ended or does not say.
+
+    *events* are those about the Job and its Pods, the newest last; without them a Job that makes no Pod looks like
+    one that is about to. A running Pod waits only when its Kubernetes node has gone silent.
+    """
+    if not pods:
+        return _suspension(job) or _refused_pod(events)
+    newest = pods[-1]
+    if podstatus.phase(newest) in {"Succeeded", "Failed"}:
+        return None
+    if podstatus.started_at(newest) is not None:
+        return _silent_node(newest)
+    return pod_wait(newest) or _pod_event(events)
+
+
+def pod_wait(pod: Json) -> Waiting | None:
+    """Return what the Pod's own status says it waits for: a container's reason, else the scheduler's."""
+    return _container_wait(pod) or _schedule_wait(pod)
+
+
+def wait_of(patience: Patience, message: str) -> Waiting:
+    """Return the wait that *message* tells of."""
+    return Waiting(cause=patience.cause, message=clip(message), grace_ms=patience.grace_ms)
+
+
+def _suspension(job: Json) -> Waiting | None:
+    if podstatus.part(job, "spec").get("suspend") is not True:
+        return None
+    return Waiting(cause=None, message="the Job was suspended by somebody else", grace_ms=None)
+
+
+def _refused_pod(events: Sequence[Json]) -> Waiting | None:
+    """Return why the Job controller may not create the Pod: only its Events know."""
+    refusals = [event for event in podstatus.about(events, "Job") if event.get("reason") == "FailedCreate"]
+    if not refusals:
+        return None
+    message = podstatus.text(refusals[-1], "message")
+    return wait_of(causes.of_refusal(message), message)
+
+
+def _silent_node(pod: Json) -> Waiting | None:
+    """Return the wait for a Kubernetes node that does not answer: then Ready alone is lowered, by the control plane."""
+    lowered = podstatus.condition(pod, "Ready", status="False")
+    if lowered is None or podstatus.condition(pod, "ContainersReady") is None:
+        return None
+    if podstatus.text(lowered, "reason") == "ReadinessGatesNotReady":
+        return None
+    node = podstatus.text(podstatus.part(pod, "spec"), "nodeName")
+    return Waiting(cause=None, message=f"the Kubernetes node {node or 'of the Pod'} does not answer", grace_ms=None)
+
+
+def _container_wait(pod: Json) -> Waiting | None:
+    told = [halt for halt in podstatus.halts(pod) if halt.reason not in causes.UNTOLD]
+    if not told:
+        return None
+    first = told[0]
+    whose = f"container {first.container}: " if podstatus.has_several_containers(pod) else ""
+    words = f"{first.reason}: {first.message}" if first.message else first.reason
+    hint = "; podSecurity: baseline allows that" if causes.RUN_AS_ROOT in first.message else ""
+    return wait_of(causes.of_wait(first.reason, first.message), f"{whose}{words}{hint}")
+
+
+def _schedule_wait(pod: Json) -> Waiting | None:
+    unscheduled = podstatus.condition(pod, "PodScheduled", status="False")
+    if unscheduled is None:
+        return None
+    reason, message = podstatus.text(unscheduled, "reason"), podstatus.text(unscheduled, "message")
+    if reason == "SchedulingGated":
+        gates = [podstatus.text(gate, "name") for gate in podstatus.parts(pod, "spec", "schedulingGates")]
+        held = f"held by the scheduling gates {', '.join(gates)}" if gates else message
+        return wait_of(Patience(None), held or reason)
+    words = f"{reason}: {message}" if message else reason
+    return wait_of(Patience(Cause.UNSCHEDULABLE), words or "not scheduled yet")
+
+
+def _pod_event(events: Sequence[Json]) -> Waiting | None:
+    told = [event for event in podstatus.about(events, "Pod") if podstatus.text(event, "reason") in causes.POD_EVENTS]
+    if not told:
+        return None
+    reason, message = podstatus.text(told[-1], "reason"), podstatus.text(told[-1], "message")
+    return wait_of(causes.of_pod_event(reason, message), f"{reason}: {message}" if message else reason)

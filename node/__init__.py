@@ -1,0 +1,1 @@
+"""The process: loops, HTTP, wiring; see DESIGN.md in this folder."""

@@ -1,0 +1,89 @@
+"""Handing a request on to another node, and answering what it answers.
+
+Never a redirect: curl, requests, httpx and aiohttp drop ``Authorization`` when they follow one. One hop at
+most: a node that receives a forwarded request and cannot serve it says so, and the sender looks again.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+
+FORWARDED_BY = "Raftsman-Forwarded-By"
+CONNECT_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 8.0
+"""The leader answers within its own deadline of 5 s; past this it hangs."""
+LEADER_WAIT_S = 3.0
+"""How long a request waits for a leader: several elections."""
+_POLL_S = 0.05
+
+
+class NobodyThere(Exception):
+    """The request certainly had no effect: there was nobody to hand it to."""
+
+
+class HungUp(Exception):
+    """The other node did not answer; the request may have had its effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """What the other node answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Forwarder:
+    """Sends requests to other nodes over one pool of connections."""
+
+    def __init__(self, *, node: str, url_of_leader: Callable[[], str | None]) -> None:
+        self._node = node
+        self._url_of_leader = url_of_leader
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the pool."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=ANSWER_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False)
+
+    async def stop(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def to_leader(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded:
+        """Hand the request to the leader, looking for one while there is none. Raises NobodyThere, HungUp."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LEADER_WAIT_S
+        while True:
+            url = self._url_of_leader()
+            answer = await self._try(url, method, path, headers, body) if url else None
+            if answer is not None and not _says_no_leader(answer):
+                return answer
+            if loop.time() >= deadline:
+                raise NobodyThere("no leader could be reached")
+            await asyncio.sleep(_POLL_S)
+
+    async def _try(self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded | None:
+        try:
+            async with self.open(url, method, path, headers, body) as response:
+                return Forwarded(response.status, dict(response.headers), await response.read())
+        except aiohttp.ClientConnectorError:
+            return None  # Nothing was sent.
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise HungUp(f"the leader did not answer: {str(error) or type(error).__name__}") from error
+
+    def open(
+        self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> "aiohttp.client._RequestContextManager":
+        """Begin a request to the node at *url*, for an answer that is read as it comes."""
+        assert self._session is not None
+        sent = {**headers, FORWARDED_BY: self._node}
+        return self._session.request(method, url + path, headers=sent, data=body or None, allow_redirects=False)
+
+
+def _says_no_leader(answer: Forwarded) -> bool:
+    return answer.status == 503 and b'"no-leader"' in answer.body

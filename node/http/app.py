@@ -1,0 +1,64 @@
+"""The HTTP API put together: middlewares around the routes of every resource."""
+
+import re
+import secrets
+
+from aiohttp import web
+
+from raftsman.node.http import cluster, events, logs, probes, tasks
+from raftsman.node.http.auth import authenticate
+from raftsman.node.http.problems import REQUEST_ID, Handler, Problem, answer_problems, invalid_parameter
+from raftsman.node.http.site import SITE, Site, bool_parameter, site_of
+
+MIN_INDEX_WAIT_S = 5.0
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@web.middleware
+async def stamp(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every request an id, every answer the standard headers, and count it."""
+    site = site_of(request)
+    given = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    response = await handler(request)
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "unknown"
+    site.metrics.http_requests.labels(route, request.method, str(response.status)).inc()
+    return response
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Say who answered, and how far this node is."""
+    site = site_of(request)
+    response.headers.setdefault("X-Request-Id", request.get(REQUEST_ID, ""))
+    response.headers.setdefault("Raftsman-Served-By", site.node)
+    response.headers.setdefault("Raftsman-Index", str(site.feed.index))
+    leader = site.replica.standing().leader
+    if leader is not None:
+        response.headers.setdefault("Raftsman-Leader", leader)
+
+
+@web.middleware
+async def wait_for_reads(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer only from a table that is as new as the request asks: ``consistent=true``, ``Raftsman-Min-Index``."""
+    site = site_of(request)
+    wanted = request.headers.get("Raftsman-Min-Index")
+    if wanted is not None:
+        if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 20):
+            raise invalid_parameter("Raftsman-Min-Index", f"{wanted!r} is not a log index")
+        if not await site.feed.wait_for_index(int(wanted), MIN_INDEX_WAIT_S):
+            raise Problem("not-ready", f"this node has applied {site.feed.index} entries, not yet {wanted}")
+    if bool_parameter(request, "consistent"):
+        await tasks.require_barrier(site)
+    return await handler(request)
+
+
+def build_app(site: Site) -> web.Application:
+    """Return the application that answers for *site*."""
+    limit = site.settings.http.max_body_bytes
+    app = web.Application(middlewares=[stamp, answer_problems, authenticate, wait_for_reads], client_max_size=limit)
+    app[SITE] = site
+    app.on_response_prepare.append(add_headers)
+    for resource in (tasks, logs, events, cluster, probes):
+        app.add_routes(resource.routes())
+    return app

@@ -1,0 +1,96 @@
+"""``/v1/cluster`` and ``/v1/contexts``: the nodes together, and the Kubernetes clusters they reach."""
+
+from aiohttp import web
+
+from raftsman.node.http.site import Site, known_parameters, rfc3339, site_of
+from raftsman.node.http.tasks import json_response
+from raftsman.raft.records import Member, MemberContext
+from raftsman.raft.table import TaskTable
+from raftsman.wire.views import ClusterView, ContextView, MemberView
+
+
+async def get_cluster(request: web.Request) -> web.Response:
+    """Show the cluster as this node sees it."""
+    known_parameters(request)
+    return json_response(cluster_view(site_of(request)))
+
+
+def cluster_view(site: Site) -> ClusterView:
+    """Return the cluster as JSON."""
+    standing = site.replica.standing()
+    silent_for_s = site.replica.silent_for_s()
+
+    def look(table: TaskTable) -> tuple[str, int, str, list[Member]]:
+        return table.cluster_uuid, table.index, table.state_hash, list(table.members.values())
+
+    uuid, index, state_hash, members = site.replica.read(look)
+    names = sorted({site.node, *silent_for_s})
+    rows: dict[str, Member] = {member.node: member for member in members}
+    views = [_member_view(site, name, rows.get(name), standing.leader) for name in names]
+    alive = sum(view["alive"] for view in views)
+    return {
+        "name": site.settings.cluster,
+        "uuid": uuid or None,
+        "leader": standing.leader,
+        "term": standing.term,
+        "commitIndex": standing.commit_index,
+        "appliedIndex": index,
+        "stateHash": state_hash,
+        "canLose": max(alive - (len(names) // 2 + 1), 0),
+        "members": views,
+    }
+
+
+def _member_view(site: Site, name: str, member: Member | None, leader: str | None) -> MemberView:
+    lost = member is None or member.lost_at is not None
+    role = "leader" if name == leader else "lost" if lost else "follower"
+    return {
+        "name": name,
+        "role": role,
+        "url": member.url if member else "",
+        "alive": not lost or name in (site.node, leader),
+        "lag": 0 if name == site.node else None,  # Stock pysyncobj does not say how far another node is.
+        "contexts": [context.name for context in member.contexts] if member else [],
+        "slots": member.slots if member else 0,
+        "version": member.version if member else "",
+    }
+
+
+async def get_contexts(request: web.Request) -> web.Response:
+    """Show every context that a member lists, and who reaches it."""
+    known_parameters(request)
+    items = site_of(request).replica.read(_contexts)
+    return json_response({"items": items})
+
+
+def _contexts(table: TaskTable) -> list[ContextView]:
+    running: dict[str, int] = {view.name: 0 for member in table.members.values() for view in member.contexts}
+    for task in table.live.values():
+        if task.attempt is not None and task.context in running:
+            running[task.context] += 1
+    return [_context_view(table, name, count) for name, count in sorted(running.items())]
+
+
+def _context_view(table: TaskTable, name: str, running: int) -> ContextView:
+    views: list[tuple[Member, MemberContext]] = [
+        (member, view)
+        for member in sorted(table.members.values(), key=lambda member: member.node)
+        if member.lost_at is None and (view := member.context(name))
+    ]
+    reaching = [member.node for member, view in views if view.reachable]
+    errors = dict.fromkeys(f"{member.node}: {view.error}" for member, view in views if view.error)
+    since = max((view.since for _, view in views), default=None)
+    return {
+        "name": name,
+        "reachableFrom": [str(node) for node in reaching],
+        "health": "ok" if len(reaching) == len(views) > 0 else "degraded" if reaching else "unreachable",
+        "since": rfc3339(since),
+        "error": "; ".join(errors) or None,
+        "credentialsExpireAt": None,
+        "running": running,
+    }
+
+
+def routes() -> list[web.RouteDef]:
+    """Return these resources' routes."""
+    return [web.get("/v1/cluster", get_cluster), web.get("/v1/contexts", get_contexts)]

@@ -1,0 +1,113 @@
+"""``/v1/events`` and ``/v1/tasks/{id}/events``: every visible change, as a page or as a stream of ndjson."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from raftsman.node.http.problems import Problem, invalid_parameter
+from raftsman.node.http.site import (
+    Site,
+    bool_parameter,
+    int_parameter,
+    known_parameters,
+    site_of,
+    wait_parameter,
+)
+from raftsman.node.http.streams import NDJSON, accepts, ndjson, stream
+from raftsman.node.http.tasks import find_task, json_response
+from raftsman.node.http.views import event_view
+from raftsman.raft.records import Change
+
+PAGE_EVENTS = 100
+MAX_PAGE_EVENTS = 1000
+_SILENCE_S = 10.0
+
+Position = tuple[int, int]
+
+
+async def get_events(request: web.Request) -> web.StreamResponse:
+    """Give the changes of all tasks behind ``after``, the oldest first."""
+    site = site_of(request)
+    known_parameters(request, "after", "limit", "follow", "wait")
+    after = _after(request)
+    limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
+    wait_s = wait_parameter(request)
+    if after is not None:
+        await _require_kept(site, after, wait_s)
+    if accepts(request, NDJSON):
+        follow = bool_parameter(request, "follow")
+        chunks = _all_changes(site, after or (0, 0), follow=follow)
+        return await stream(request, chunks, content_type=NDJSON, heartbeat=b"\n")
+    changes = site.feed.after(*(after or (0, 0)), limit=limit + 1)
+    return _page(site, changes, limit)
+
+
+async def get_task_events(request: web.Request) -> web.StreamResponse:
+    """Give the changes of one task that its row keeps, the oldest first; with ``follow``, until it has ended."""
+    site = site_of(request)
+    known_parameters(request, "after", "limit", "follow")
+    task = find_task(site, request.match_info["task_id"])
+    after = _after(request) or (0, 0)
+    limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
+    if accepts(request, NDJSON):
+        chunks = _task_changes(site, task.task_id, after, follow=bool_parameter(request, "follow"))
+        return await stream(request, chunks, content_type=NDJSON, heartbeat=b"\n")
+    changes = [change for change in task.changes if (change.index, change.n) > after]
+    return _page(site, changes, limit)
+
+
+def _page(site: Site, changes: list[Change], limit: int) -> web.Response:
+    events = [event_view(change) for change in changes[:limit]]
+    following = events[-1]["id"] if len(changes) > limit else None
+    return json_response({"items": events, "next": following, "index": site.feed.index})
+
+
+async def _all_changes(site: Site, after: Position, *, follow: bool) -> AsyncIterator[bytes]:
+    while True:
+        changes = site.feed.after(*after, limit=MAX_PAGE_EVENTS)
+        for change in changes:
+            after = (change.index, change.n)
+            yield ndjson(event_view(change))
+        if not changes and not follow:
+            return
+        if not changes:
+            await site.feed.wait_for_change(_SILENCE_S)
+
+
+async def _task_changes(site: Site, task_id: str, after: Position, *, follow: bool) -> AsyncIterator[bytes]:
+    while True:
+        task = site.replica.read(lambda table: table.task(task_id))
+        if task is None:
+            return
+        for change in task.changes:
+            if (change.index, change.n) > after:
+                after = (change.index, change.n)
+                yield ndjson(event_view(change))
+        if task.ended or not follow:
+            return
+        await site.feed.wait_for_task(task_id, _SILENCE_S)
+
+
+async def _require_kept(site: Site, after: Position, wait_s: float) -> None:
+    """Raise a Problem when the events behind *after* are not all kept, or lie ahead of this node."""
+    index = after[0]
+    if index > site.feed.index and not await site.feed.wait_for_index(index, wait_s):
+        raise Problem("not-ready", f"this node has applied {site.feed.index} entries, not yet {index}")
+    oldest = site.feed.oldest_index()
+    if site.feed.dropped and oldest is not None and index < oldest - 1:
+        raise Problem("events-compacted", f"events begin at index {oldest}", more={"oldestIndex": oldest})
+
+
+def _after(request: web.Request) -> Position | None:
+    text = request.query.get("after")
+    if not text:
+        return None
+    index, dot, n = text.partition(".")
+    if not (index.isascii() and index.isdigit() and (n.isdigit() if dot else not n) and len(text) < 40):
+        raise invalid_parameter("after", f"{text!r} is not an event's id such as 17.0")
+    return int(index), int(n or 0) if dot else 2**31
+
+
+def routes() -> list[web.RouteDef]:
+    """Return this resource's routes."""
+    return [web.get("/v1/events", get_events), web.get("/v1/tasks/{task_id}/events", get_task_events)]

@@ -1,0 +1,118 @@
+"""The leader's loop: look at a copy of the table, ask ``scheduler`` what is due, propose it.
+
+It runs on every node and does nothing where the node does not lead. Nothing here is true because this node
+believes that it leads: every command is checked again when it is applied, so a deposed leader's are refused.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from raftsman.node.changes import ChangeFeed
+from raftsman.node.settings import SchedulerSettings
+from raftsman.raft.commands import Command, FoundCluster, Refused
+from raftsman.raft.records import Instant
+from raftsman.raft.replica import Applied, Replica
+from raftsman.raft.table import TaskTable
+from raftsman.scheduler.deadlines import forgettable, membership, overdue
+from raftsman.scheduler.planner import plan
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+"""Deadlines and silent members are looked at so often, also when nothing changes."""
+PAUSE_S = 0.01
+"""Between two looks, so that a burst of submissions is planned together."""
+
+
+def decide(
+    table: TaskTable,
+    now: Instant,
+    *,
+    silent_for_s: Mapping[str, float],
+    new_uuid: Callable[[], str],
+    settings: SchedulerSettings,
+) -> list[Command]:
+    """Return what a leader should propose now, the urgent first."""
+    if not table.cluster_uuid:
+        return [FoundCluster(uuid=new_uuid())]
+    planned = plan(table)
+    forget = forgettable(table, now, keep_ms=settings.keep_finished_ms, keep_count=settings.keep_finished_count)
+    return [
+        *membership(table, silent_for_s),
+        *overdue(table, now),
+        *planned.reassignments,
+        *planned.assignments,
+        *([forget] if forget else []),
+    ]
+
+
+class LeaderLoop:
+    """Runs ``decide`` while this node leads."""
+
+    def __init__(
+        self,
+        *,
+        replica: Replica,
+        feed: ChangeFeed,
+        settings: SchedulerSettings,
+        now: Callable[[], Instant],
+        monotonic: Callable[[], float],
+        new_uuid: Callable[[], str],
+    ) -> None:
+        self._replica = replica
+        self._feed = feed
+        self._settings = settings
+        self._now = now
+        self._monotonic = monotonic
+        self._new_uuid = new_uuid
+        self._leads_since: float | None = None
+        self.errors = 0
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        with self._feed.wakeup() as wakeup:
+            while True:
+                try:
+                    await self._look()
+                except Exception:  # The outermost frame of the loop: one bad look must not end scheduling.
+                    self.errors += 1
+                    log.exception("the leader's loop met an error and goes on")
+                await asyncio.sleep(PAUSE_S)
+                await _either(wakeup, LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        if not self._replica.standing().leads:
+            self._leads_since = None
+            return
+        now = self._monotonic()
+        if self._leads_since is None:
+            log.info("this node leads, term %d", self._replica.standing().term)
+            self._leads_since = now
+        commands = decide(
+            self._replica.copy(),
+            self._now(),
+            silent_for_s=self._silent_for_s(now - self._leads_since),
+            new_uuid=self._new_uuid,
+            settings=self._settings,
+        )
+        await self._propose(commands)
+
+    def _silent_for_s(self, led_for_s: float) -> dict[str, float]:
+        # Followers do not talk to each other: what a new leader has not heard from before it led means nothing.
+        return {node: min(silent_s, led_for_s) for node, silent_s in self._replica.silent_for_s().items()}
+
+    async def _propose(self, commands: Iterable[Command]) -> None:
+        outcomes = await asyncio.gather(*(self._replica.propose(command) for command in commands))
+        for outcome in outcomes:
+            if isinstance(outcome, Applied) and isinstance(outcome.verdict, Refused):
+                log.debug("refused: %s", outcome.verdict.detail)
+
+
+async def _either(wakeup: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await wakeup.wait()
+    except TimeoutError:
+        pass
+    wakeup.clear()

@@ -1,0 +1,289 @@
+"""The composition root: builds a node from its settings, starts its parts in order, stops them in reverse.
+
+Time, randomness and ids come into the program here and nowhere else. The order of starting: the log, then HTTP
+(so that a probe is answered at once), then the contexts, whose client takes a while to import, then the loops.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+
+from aiohttp import web
+
+from raftsman.executor.contexts import ContextSettings, KubernetesContexts, discover
+from raftsman.executor.deeds import Deeds
+from raftsman.executor.output import KeepLimits, OutputStore
+from raftsman.executor.worker import Worker
+from raftsman.node.changes import ChangeFeed
+from raftsman.node.forward import Forwarder
+from raftsman.node.http.app import build_app
+from raftsman.node.http.site import Site
+from raftsman.node.leader import LeaderLoop
+from raftsman.node.logs import set_up_logging
+from raftsman.node.membership import Membership, context_of, member_of
+from raftsman.node.metrics import Metrics, Reading
+from raftsman.node.settings import ContextEntry, Settings, SettingsError
+from raftsman.node.settings_file import read_settings, token
+from raftsman.raft.consensus import Consensus, ConsensusError
+from raftsman.raft.records import Change, Instant, Member, MemberContext, NodeId, Task
+from raftsman.raft.replica import Replica
+from raftsman.scheduler.planner import plan
+from raftsman.ulid import new_task_id
+
+log = logging.getLogger(__name__)
+
+CONFIG_EXIT = 10
+FAILURE_EXIT = 1
+CLOSE_STREAMS_S = 2.0
+
+
+def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
+    """Run a node until it is told to stop; return the process's exit code."""
+    try:
+        loaded = read_settings(config, overrides=overrides)
+        secret = token(loaded.settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return CONFIG_EXIT
+    set_up_logging(level=loaded.settings.logging.level, style=loaded.settings.logging.format)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    try:
+        asyncio.run(_run(loaded.settings, secret))
+    except (ConsensusError, OSError) as error:
+        log.critical("the node cannot run: %s", error)
+        return CONFIG_EXIT if isinstance(error, ConsensusError) else FAILURE_EXIT
+    return 0
+
+
+def now() -> Instant:
+    """Return the wall clock, in milliseconds."""
+    return Instant(time.time_ns() // 1_000_000)
+
+
+async def _run(settings: Settings, secret: str | None) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        node = Node(settings, secret)
+        await node.start(stack)
+        log.info("node %s answers at %s", settings.name, settings.http.advertise)
+        await stopping.wait()
+        log.info("node %s stops; its Jobs go on", settings.name)
+        if await node.replica.transfer_leadership():
+            log.info("another node leads now")
+
+
+class Node:
+    """One raftsman process, put together."""
+
+    def __init__(self, settings: Settings, secret: str | None) -> None:
+        self._settings = settings
+        self._version = distribution_version("raftsman")
+        self.metrics = Metrics(version=self._version)
+        self.feed = ChangeFeed()
+        self.replica = Replica(now=now, new_id=lambda: uuid.uuid4().hex, on_applied=self._on_applied)
+        self._entries = context_entries(settings)
+        self.contexts = KubernetesContexts(
+            [_context_settings(entry) for entry in self._entries],
+            on_request=lambda context, verb, code: self.metrics.context_requests.labels(context, verb, code).inc(),
+        )
+        keep = settings.executor.log_keep
+        self.output = OutputStore(
+            settings.data_dir / "output",
+            KeepLimits(head_bytes=keep.head_bytes, tail_bytes=keep.tail_bytes, total_bytes=keep.total_bytes),
+        )
+        self.forwarder = Forwarder(node=settings.name, url_of_leader=self._url_of_leader)
+        self._site = Site(
+            settings=settings,
+            replica=self.replica,
+            feed=self.feed,
+            forwarder=self.forwarder,
+            contexts=self.contexts,
+            output=self.output,
+            metrics=self.metrics,
+            token=secret,
+            new_task_id=new_task_id,
+            version=self._version,
+        )
+        self.metrics.gauges(self._reading)
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Start everything; leaving *stack* stops it in reverse."""
+        await self.replica.start(self._consensus())
+        stack.push_async_callback(self.replica.stop)
+        await self.forwarder.start()
+        stack.push_async_callback(self.forwarder.stop)
+        await self._listen(stack)
+        await self.contexts.start()
+        stack.push_async_callback(self.contexts.stop)
+        wakeup = stack.enter_context(self.feed.wakeup())
+        for name, work in (
+            ("leader", self._leader().run()),
+            ("worker", self._worker(wakeup).run()),
+            ("membership", self._membership().run()),
+        ):
+            stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        http = self._settings.http
+        runner = web.AppRunner(build_app(self._site), handle_signals=False, shutdown_timeout=CLOSE_STREAMS_S)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, http.bind.host, http.bind.port, reuse_address=True).start()
+
+    # --- parts ---
+
+    def _consensus(self) -> Consensus:
+        raft = self._settings.raft
+        return Consensus(
+            name=self._settings.name,
+            members=dict(raft.members),
+            journal=self._settings.data_dir / "raft" / "journal",
+            election_timeout_s=raft.election_timeout_s,
+            apply=self.replica.apply,
+            monotonic=time.monotonic,
+        )
+
+    def _leader(self) -> LeaderLoop:
+        return LeaderLoop(
+            replica=self.replica,
+            feed=self.feed,
+            settings=self._settings.scheduler,
+            now=now,
+            monotonic=time.monotonic,
+            new_uuid=lambda: str(uuid.uuid4()),
+        )
+
+    def _worker(self, wakeup: asyncio.Event) -> Worker:
+        entries = {entry.name: entry for entry in self._entries}
+        deeds = Deeds(
+            cluster=lambda: self.replica.read(lambda table: table.cluster_uuid),
+            pod_security=lambda context: entries[context].pod_security,
+            propose=self.replica.propose,
+            still_due=self._still_due,
+            now=now,
+            on_created=lambda context: self.metrics.started.labels(context).inc(),
+            on_adopted=lambda context: self.metrics.adopted.labels(context).inc(),
+        )
+        return Worker(
+            node=NodeId(self._settings.name),
+            replica=self.replica,
+            contexts=self.contexts,
+            output=self.output,
+            deeds=deeds,
+            job_ttl_s=self._settings.executor.job_ttl_s,
+            wakeup=wakeup,
+            now=now,
+        )
+
+    def _membership(self) -> Membership:
+        contexts: dict[str, MemberContext] = {
+            entry.name: context_of(
+                entry.name,
+                namespace=entry.namespace,
+                pod_security=entry.pod_security,
+                max_jobs=entry.max_jobs,
+                allow_host=entry.allow_host,
+                labels=entry.labels,
+            )
+            for entry in self._entries
+        }
+        member: Member = member_of(
+            node=self._settings.name,
+            url=self._settings.http.advertise,
+            version=self._version,
+            slots=self._settings.executor.slots,
+            contexts=contexts,
+        )
+        return Membership(
+            member=member,
+            replica=self.replica,
+            health=self.contexts.health,
+            fingerprint=self.contexts.server_fingerprint,
+            monotonic=time.monotonic,
+        )
+
+    # --- small things that connect them ---
+
+    def _still_due(self, task: Task) -> bool:
+        current = self.replica.read(lambda table: table.live.get(task.task_id))
+        if current is None or current.stop is not None or current.attempt is None or task.attempt is None:
+            return False
+        return (current.attempt.number, current.attempt.node) == (task.attempt.number, self._settings.name)
+
+    def _url_of_leader(self) -> str | None:
+        leader = self.replica.standing().leader
+        if leader is None or leader == self._settings.name:
+            return None
+        member = self.replica.read(lambda table: table.member(leader))
+        return member.url if member is not None else None
+
+    def _on_applied(self, index: int, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            if change.after.ended:
+                cause = change.cause.value if change.cause else ""
+                self.metrics.finished.labels(change.after.value, cause).inc()
+        self.feed.publish(index, changes)
+
+    def _reading(self) -> Reading:
+        standing = self.replica.standing()
+        table = self.replica.copy()
+        waiting = plan(table).waiting.values() if standing.leads else ()
+        return Reading(
+            leads=standing.leads,
+            term=standing.term,
+            applied_index=table.index,
+            apply_errors=self.replica.apply_errors,
+            tasks=Counter(task.state for task in table.tasks()),
+            unplaceable=Counter(each.code for each in waiting),
+            context_up={name: self.contexts.health(name).reachable for name in self.contexts.names()},
+            watchers=self.metrics.watchers,
+        )
+
+
+def context_entries(settings: Settings) -> tuple[ContextEntry, ...]:
+    """Return the contexts of this node: those in its settings, or else all that the official client would find."""
+    if settings.contexts:
+        return settings.contexts
+    return tuple(
+        ContextEntry(
+            name=found.name,
+            kubeconfig=None,
+            context=found.context or found.name,
+            namespace="default",
+            labels=(),
+            max_jobs=1000,
+            pod_security="baseline",
+            allow_host=False,
+            qps=20,
+            burst=40,
+        )
+        for found in discover(os.environ, Path.home())
+    )
+
+
+def _context_settings(entry: ContextEntry) -> ContextSettings:
+    return ContextSettings(
+        name=entry.name,
+        kubeconfig=str(entry.kubeconfig) if entry.kubeconfig else None,
+        context=entry.context,
+        qps=entry.qps,
+        burst=entry.burst,
+    )
+
+
+async def _cancel(work: "asyncio.Task[None]") -> None:
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)

@@ -1,0 +1,97 @@
+"""Every metric of a node, named here and nowhere else, in Prometheus' format.
+
+Counters are told by whoever counts; gauges are read from the node when somebody asks. No label carries an id
+or anything a user wrote, so the number of series is bounded.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from raftsman.raft.lifecycle import State
+
+PREFIX = "raftsman"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the gauges show, at the moment somebody asks."""
+
+    leads: bool
+    term: int
+    applied_index: int
+    apply_errors: int
+    tasks: Tally[State]
+    unplaceable: Tally[str]
+    context_up: dict[str, bool]
+    watchers: int
+
+
+class Metrics:
+    """The counters of this node, and the page that shows them with the gauges."""
+
+    def __init__(self, *, version: str) -> None:
+        self.registry = CollectorRegistry()
+        self.watchers = 0
+        """Open streams of output and events."""
+        self.leader_changes = self._counter("raft_leader_changes_total", "Changes of leader that this node saw.")
+        self.finished = self._counter("tasks_finished_total", "Tasks that ended.", "state", "cause")
+        self.started = self._counter("attempts_started_total", "Jobs that this node created.", "context")
+        self.adopted = self._counter("attempts_adopted_total", "Jobs that this node found and took over.", "context")
+        self.duplicates = self._counter("duplicate_jobs_total", "Second Jobs of an attempt; must stay 0.")
+        self.context_requests = self._counter(
+            "context_requests_total", "Requests to Kubernetes.", "context", "verb", "code"
+        )
+        self.http_requests = self._counter("http_requests_total", "Requests answered.", "route", "method", "code")
+        self.http_seconds = self._histogram("http_request_duration_seconds", "Time to the end of an answer.", "route")
+        self.commit_seconds = self._histogram("raft_commit_duration_seconds", "From a proposal to its application.")
+        self.wait_seconds = self._histogram("task_wait_seconds", "From submission to running.")
+        self.run_seconds = self._histogram("attempt_run_seconds", "From running to the end.")
+        Info(f"{PREFIX}_build", "What runs.", registry=self.registry).info({"version": version})
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def gauges(self, read: Callable[[], Reading]) -> None:
+        """Show what *read* returns whenever the page is asked for."""
+        self.registry.register(_Gauges(read))
+
+    def page(self) -> bytes:
+        """Return the page that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+
+class _Gauges(Collector):
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # Nothing is read before somebody asks.
+
+    def collect(self) -> Iterable[Metric]:
+        now = self._read()
+        yield _gauge("raft_is_leader", "1 while this node leads.", {(): float(now.leads)})
+        yield _gauge("raft_term", "The current term.", {(): now.term})
+        yield _gauge("raft_applied_index", "The last entry applied here.", {(): now.applied_index})
+        yield _gauge("apply_errors_total", "Entries that could not be applied; must stay 0.", {(): now.apply_errors})
+        yield _gauge("tasks", "Tasks by state.", {(s.value,): now.tasks[s] for s in State}, "state")
+        waiting: dict[tuple[str, ...], float] = {(code,): count for code, count in now.unplaceable.items()}
+        yield _gauge("unplaceable_tasks", "Queued tasks that no node can take now.", waiting, "reason")
+        up: dict[tuple[str, ...], float] = {(name,): reachable for name, reachable in now.context_up.items()}
+        yield _gauge("context_up", "1 while this node reaches the context.", up, "context")
+        yield _gauge("watchers", "Open streams of output and events.", {(): now.watchers})
+
+
+def _gauge(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

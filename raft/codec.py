@@ -1,0 +1,91 @@
+"""Commands and rows as bytes: one version byte, then msgpack.
+
+An entry is ``[id, kind, payload, at, principal]``, its payload a map of the fields that are not at their
+defaults. No class name and no code is ever read from bytes: ``commands.KINDS`` lists what exists. A kind
+or a version that this program does not know raises ``UnknownFormat``: skipping it would make tables differ.
+"""
+
+from typing import Any, TypeVar
+
+import msgpack
+import msgspec
+
+from raftsman.raft import limits
+from raftsman.raft.commands import KINDS, Command, Entry
+from raftsman.raft.records import Instant, Row, TaskSpec
+
+VERSION = 1
+R = TypeVar("R", bound=Row)
+NAMES: dict[type[Command], str] = {kind: name for name, kind in KINDS.items()}
+
+
+class MalformedEntry(ValueError):
+    """Bytes that are no entry."""
+
+
+class UnknownFormat(MalformedEntry):
+    """An entry of a newer program: its version or kind is not known here."""
+
+
+def _pack(value: object) -> bytes:
+    packed = msgpack.packb(value, use_bin_type=True)
+    assert packed is not None
+    return packed
+
+
+def _unpack(raw: bytes, limit: int) -> Any:
+    if len(raw) > limit:
+        raise MalformedEntry(f"{len(raw)} bytes are more than the limit of {limit}")
+    try:
+        return msgpack.unpackb(raw, raw=False, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise MalformedEntry(f"not msgpack: {error}") from error
+
+
+def pack_row(row: Row) -> bytes:
+    """Return the one byte form of a row: equal rows, equal bytes."""
+    return _pack(msgspec.to_builtins(row, builtin_types=(bytes,)))
+
+
+def pack_spec(spec: TaskSpec) -> bytes:
+    """Return the stored form of a specification: equal specs, equal bytes."""
+    return bytes([VERSION]) + pack_row(spec)
+
+
+def unpack_spec(raw: bytes) -> TaskSpec:
+    """Return the specification that ``pack_spec`` packed. Raises MalformedEntry."""
+    if raw[:1] != bytes([VERSION]):
+        raise UnknownFormat(f"a specification of format {raw[:1].hex() or 'nothing'}, this program knows {VERSION}")
+    return _convert(_unpack(raw[1:], limits.SPEC_BYTES), TaskSpec)
+
+
+def encode(entry: Entry) -> bytes:
+    """Return the entry as it stands in the log. Raises MalformedEntry when it is over ``limits.COMMAND_BYTES``."""
+    command = entry.command
+    payload = msgspec.to_builtins(command, builtin_types=(bytes,))
+    raw = bytes([VERSION]) + _pack([entry.command_id, NAMES[type(command)], payload, entry.at, entry.principal])
+    if len(raw) > limits.COMMAND_BYTES:
+        raise MalformedEntry(f"a command of {len(raw)} bytes; the limit is {limits.COMMAND_BYTES}")
+    return raw
+
+
+def decode(raw: bytes) -> Entry:
+    """Return the entry that ``encode`` wrote. Raises MalformedEntry, or UnknownFormat when a newer program wrote it."""
+    if raw[:1] != bytes([VERSION]):
+        raise UnknownFormat(f"an entry of format {raw[:1].hex() or 'nothing'}, this program knows {VERSION}")
+    fields = _unpack(raw[1:], limits.COMMAND_BYTES)
+    if not isinstance(fields, list) or len(fields) != 5 or not isinstance(fields[1], str):
+        raise MalformedEntry("an entry is [id, kind, payload, at, principal]")
+    command_id, kind, payload, at, principal = fields
+    if kind not in KINDS:
+        raise UnknownFormat(f"a command of kind {kind!r}, which this program does not know")
+    if not (isinstance(command_id, str) and isinstance(at, int) and isinstance(principal, str)):
+        raise MalformedEntry("an entry's id and principal are texts and its instant is a whole number")
+    return Entry(command_id=command_id, command=_convert(payload, KINDS[kind]), at=Instant(at), principal=principal)
+
+
+def _convert(value: object, into: type[R]) -> R:
+    try:
+        return msgspec.convert(value, into, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise MalformedEntry(f"not a {into.__name__}: {error}") from error

@@ -1,0 +1,30 @@
+"""Every bound of the table, with its reason. What users may set is in ``node.settings`` instead."""
+
+SPEC_BYTES = 128 * 1024
+"""A packed spec: far above any sensible task, far below a command's limit."""
+
+COMMAND_BYTES = 512 * 1024
+"""A command in the log: above a few MiB one entry delays heartbeats long enough to depose the leader."""
+
+CHANGES_PER_TASK = 32
+"""Changes kept in a task's row: enough for a story, bounded for a Pod that waits for days."""
+
+OUTPUT_TAIL_BYTES = 2 * 1024
+"""Output that travels through the log, so that every node can show how a task ended."""
+
+REASON_BYTES = 1024
+"""A reason or message in a row: Kubernetes' own texts reach 32 KiB and repeat themselves."""
+
+TASK_ID_CHARS = 128
+CONTEXTS_PER_MEMBER = 256
+MEMBERS = 64
+FORGET_PER_COMMAND = 1000
+"""Finished tasks that one command removes: keeps the entry and the time to apply it small."""
+
+
+def clip(text: str, limit: int = REASON_BYTES) -> str:
+    """Return *text* cut to *limit* bytes of UTF-8, ending in an ellipsis when something was cut."""
+    raw = text.encode(errors="replace")
+    if len(raw) <= limit:
+        return raw.decode()
+    return raw[: limit - 3].decode(errors="ignore") + "…"

@@ -1,0 +1,181 @@
+"""What the rest of raftsman uses of the log: propose a command, read the table, wait until it is up to date.
+
+Every node has one ``Replica``: the consensus below it, the table above it. Proposals may be made on any
+node; followers hand them to the leader over the log's own connections. ``consensus`` says how entries
+travel, ``table`` what they do.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from raftsman.raft import codec
+from raftsman.raft.commands import Barrier, Command, Entry, Refused, Verdict
+from raftsman.raft.consensus import Answer, Consensus, Standing
+from raftsman.raft.records import Change, Instant
+from raftsman.raft.table import TaskTable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PROPOSAL_DEADLINE_S = 5.0
+"""Eight election timeouts: whoever has not heard by then is told that the outcome is unknown."""
+MAX_PROPOSALS = 20_000
+"""Proposals waiting at a time: a bound for memory when the log stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The command is committed, and this node has applied it as entry *index*."""
+
+    verdict: Verdict
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotLeader:
+    """The command is certainly not in the log: no leader is known, or the one asked did not lead. *hint*: who may."""
+
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The command may be in the log, or come into it: repeat it under the same id."""
+
+
+Outcome = Applied | NotLeader | Unknown
+_Answered = tuple[Answer, tuple[Verdict, int] | None]
+
+
+def _settle(waiter: "asyncio.Future[_Answered]", answered: _Answered) -> None:
+    if not waiter.done():  # Its deadline may have passed meanwhile.
+        waiter.set_result(answered)
+
+
+class Replica:
+    """The table of this node, and the way to change it.
+
+    *on_applied* is called after every entry, with its index and the visible changes, on the log's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], Instant],
+        new_id: Callable[[], str],
+        on_applied: Callable[[int, tuple[Change, ...]], None],
+    ) -> None:
+        self._now = now
+        self._new_id = new_id
+        self._on_applied = on_applied
+        self._table = TaskTable()
+        self._lock = threading.Lock()
+        self._consensus: Consensus | None = None
+        self._waiting = 0
+        self.apply_errors = 0
+        """Entries that this program could not apply: always a bug, never retried."""
+        self.broken = ""
+        """Why this node must not go on, "" while all is well: the log holds what this program does not know."""
+
+    async def start(self, consensus: Consensus) -> None:
+        """Start *consensus*, which was given ``apply``; returns when the node listens. Raises ConsensusError."""
+        self._consensus = consensus
+        await asyncio.to_thread(consensus.start)
+
+    async def stop(self) -> None:
+        """Leave the cluster's conversation; the disk keeps what it has."""
+        if self._consensus is not None:
+            await asyncio.to_thread(self._consensus.stop)
+
+    def apply(self, raw: bytes, index: int) -> tuple[Verdict, int]:
+        """Apply one committed entry. Called by the consensus, on its thread."""
+        with self._lock:
+            verdict, changes = self._apply_guarded(raw, index)
+        self._on_applied(index, changes)
+        return verdict, index
+
+    def _apply_guarded(self, raw: bytes, index: int) -> tuple[Verdict, tuple[Change, ...]]:
+        """Apply the entry, or refuse it: nothing that an entry holds may stop the log's thread."""
+        try:
+            return self._table.apply(codec.decode(raw), index)
+        except codec.UnknownFormat as error:
+            self.broken = f"entry {index} of the log: {error}; start a newer raftsman on this node"
+            log.critical("%s", self.broken)
+            return Refused(code="unknown-format", detail=str(error)), ()
+        except Exception:  # A bug of ours would meet the same entry again for ever; rules change nothing themselves.
+            self.apply_errors += 1
+            log.exception("entry %d of the log could not be applied", index)
+            return Refused(code="internal", detail="the command could not be applied; see the node's log"), ()
+
+    # --- changes ---
+
+    async def propose(
+        self, command: Command, *, principal: str = "", deadline_s: float = PROPOSAL_DEADLINE_S
+    ) -> Outcome:
+        """Propose *command*, stamped with this node's clock, and wait until it is applied here."""
+        if self._waiting >= MAX_PROPOSALS:
+            return NotLeader(self.standing().leader)
+        entry = Entry(command_id=self._new_id(), command=command, at=self._now(), principal=principal)
+        raw = codec.encode(entry)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[_Answered] = loop.create_future()
+
+        def answered(answer: Answer, result: tuple[Verdict, int] | None) -> None:
+            loop.call_soon_threadsafe(_settle, waiter, (answer, result))
+
+        self._waiting += 1
+        try:
+            self._running().propose(raw, answered)
+            async with asyncio.timeout(deadline_s):
+                answer, result = await waiter
+        except TimeoutError:
+            return Unknown()
+        finally:
+            self._waiting -= 1
+        return self._outcome(answer, result)
+
+    def _outcome(self, answer: Answer, result: tuple[Verdict, int] | None) -> Outcome:
+        match answer:
+            case Answer.APPLIED:
+                assert result is not None
+                return Applied(*result)
+            case Answer.NOT_LEADER:
+                return NotLeader(self.standing().leader)
+            case Answer.UNKNOWN:
+                return Unknown()
+
+    async def barrier(self, deadline_s: float = PROPOSAL_DEADLINE_S) -> Outcome:
+        """Wait until this node has applied everything that was committed before the call: a consistent read follows."""
+        return await self.propose(Barrier(), deadline_s=deadline_s)
+
+    async def transfer_leadership(self) -> bool:
+        """Hand leadership over if this node leads; return whether it did."""
+        return await asyncio.to_thread(self._running().transfer_leadership)
+
+    # --- reads ---
+
+    def read(self, look: Callable[[TaskTable], T]) -> T:
+        """Return ``look(table)``. It must be quick and keep nothing but rows: the log waits meanwhile."""
+        with self._lock:
+            return look(self._table)
+
+    def copy(self) -> TaskTable:
+        """Return a copy of the table, for work that takes longer than a look."""
+        return self.read(TaskTable.copy)
+
+    def standing(self) -> Standing:
+        """Return who leads, the term and the indexes."""
+        return self._running().standing()
+
+    def silent_for_s(self) -> dict[str, float]:
+        """Return how many seconds each other node has been silent."""
+        return self._running().silent_for_s()
+
+    def _running(self) -> Consensus:
+        assert self._consensus is not None, "the replica has not been started"
+        return self._consensus

@@ -1,0 +1,162 @@
+"""Which node carries out which task, and why the rest waits: a function of the table.
+
+Nothing here changes the table or promises anything: the leader proposes what a plan says, and the table
+checks it again while applying it. Conditions are ``filters``, preferences ``scores``, order ``queues``.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from raftsman.raft.commands import Assign, Reassign
+from raftsman.raft.records import Member, NodeId, Placement, Task
+from raftsman.raft.table import TaskTable
+from raftsman.scheduler.filters import CONTEXT_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
+from raftsman.scheduler.queues import in_order
+from raftsman.scheduler.scores import SCORES
+
+MAX_ASSIGNMENTS = 500
+"""Assignments of one plan: the next plan sees what became of them, and a burst does not hold up cancels and reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a task cannot be placed now."""
+
+    code: str
+    message: str
+    nodes: tuple[tuple[str, Exclusion], ...] = ()
+    contexts: tuple[tuple[str, Exclusion], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to propose. Queued tasks that *assignments* does not name wait for *waiting*, or for the next plan."""
+
+    assignments: tuple[Assign, ...]
+    reassignments: tuple[Reassign, ...]
+    waiting: dict[str, Waiting]
+
+
+@dataclass(slots=True)
+class _Board:
+    """What a plan keeps count of while it is made."""
+
+    members: list[Member]
+    node_load: Counter[NodeId]
+    context_load: Counter[str]
+    candidates: dict[tuple[str, str, Placement], tuple[list[Member], tuple[tuple[str, Exclusion], ...]]] = field(
+        default_factory=dict
+    )
+
+    @classmethod
+    def of(cls, table: TaskTable) -> "_Board":
+        members = sorted(table.members.values(), key=lambda member: member.node)
+        board = cls(members, Counter(), Counter())
+        for task in table.live.values():
+            if task.attempt is not None:
+                board.node_load[task.attempt.node] += 1
+                board.context_load[task.attempt.context] += 1
+        return board
+
+    def able(self, task: Task) -> tuple[list[Member], tuple[tuple[str, Exclusion], ...]]:
+        """Return the members that may take *task*, and why the others may not. Equal wishes are looked at once."""
+        key = (task.type, task.context, task.placement)
+        if key not in self.candidates:
+            able, excluded = [], []
+            for member in self.members:
+                exclusion = next((no for no in (rule(task, member) for rule in NODE_FILTERS) if no), None)
+                if exclusion is None:
+                    able.append(member)
+                else:
+                    excluded.append((member.node, exclusion))
+            self.candidates[key] = able, tuple(excluded)
+        return self.candidates[key]
+
+    def closed(self, context: str) -> Exclusion | None:
+        """Return why the context takes no further Job now, if it does not."""
+        views = [view for member in self.members if (view := member.context(context))]
+        limit = min((view.max_jobs for view in views), default=0)
+        load = ContextLoad(name=context, jobs=self.context_load[context], max_jobs=limit)
+        return next((no for no in (rule(load) for rule in CONTEXT_FILTERS) if no), None)
+
+    def best(self, task: Task, able: Iterable[Member]) -> Member:
+        """Return the member that the scores prefer; the name decides between equals, so that plans are repeatable."""
+        return max(able, key=lambda member: [score(task, member, self.node_load) for score in SCORES])
+
+    def take(self, task: Task, member: Member) -> None:
+        self.node_load[member.node] += 1
+        self.context_load[task.context] += 1
+
+
+def plan(table: TaskTable, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
+    """Return what to assign and to move now. A task that cannot be placed never holds up those behind it."""
+    board = _Board.of(table)
+    assignments: list[Assign] = []
+    waiting: dict[str, Waiting] = {}
+    for task in in_order(table.live.values()):
+        verdict = _place(board, task)
+        if isinstance(verdict, Waiting):
+            waiting[task.task_id] = verdict
+        elif len(assignments) < limit:
+            assignments.append(_assignment(task, verdict))
+            board.take(task, verdict)
+    return Plan(tuple(assignments), tuple(_moves(table, board, limit)), waiting)
+
+
+def explain(table: TaskTable, task: Task) -> Waiting | None:
+    """Return why the queued *task* cannot be placed now; None when a node would take it."""
+    verdict = _place(_Board.of(table), task)
+    return verdict if isinstance(verdict, Waiting) else None
+
+
+def explain_all(table: TaskTable, tasks: Iterable[Task]) -> dict[str, Waiting]:
+    """Return ``explain`` for each of *tasks* that waits, counting the table once."""
+    board = _Board.of(table)
+    verdicts = {task.task_id: _place(board, task) for task in tasks}
+    return {task_id: verdict for task_id, verdict in verdicts.items() if isinstance(verdict, Waiting)}
+
+
+def _place(board: _Board, task: Task) -> Member | Waiting:
+    able, excluded = board.able(task)
+    if not able:
+        return Waiting("no-node", _no_node(excluded), nodes=excluded)
+    closed = board.closed(task.context)
+    if closed is not None:
+        return Waiting(closed.code, closed.message, nodes=excluded, contexts=((task.context, closed),))
+    return board.best(task, able)
+
+
+def _no_node(excluded: tuple[tuple[str, Exclusion], ...]) -> str:
+    if not excluded:
+        return "no node has joined the cluster yet"
+    reasons = dict.fromkeys(exclusion.message for _, exclusion in excluded)
+    return "no node can take it: " + "; ".join(reasons)
+
+
+def _assignment(task: Task, member: Member) -> Assign:
+    view = member.context(task.context)
+    return Assign(
+        task_id=task.task_id,
+        attempt=task.attempt.number + 1 if task.attempt else 1,
+        node=member.node,
+        namespace=view.namespace if view else "",
+    )
+
+
+def _moves(table: TaskTable, board: _Board, limit: int) -> Iterable[Reassign]:
+    """Yield a move for each attempt whose node is lost and whose context another node reaches."""
+    moved = 0
+    for task in table.live.values():
+        if task.attempt is None or moved >= limit:
+            continue
+        holder = table.members.get(task.attempt.node)
+        if holder is not None and holder.lost_at is None:
+            continue
+        able, _ = board.able(task)
+        if not able:
+            continue
+        member = board.best(task, able)
+        board.take(task, member)
+        moved += 1
+        yield Reassign(task_id=task.task_id, attempt=task.attempt.number, from_node=task.attempt.node, node=member.node)

@@ -1,0 +1,1 @@
+"""Batch work on several Kubernetes clusters, agreed upon through a Raft log."""

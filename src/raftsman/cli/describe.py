@@ -1,0 +1,126 @@
+"""``raftsman describe``: the story of one task, as a person reads it."""
+
+import sys
+from collections.abc import Iterator
+
+import click
+
+from raftsman.cli import rows
+from raftsman.cli.faults import failure_story
+from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.printing import output_option, print_value
+from raftsman.cli.words import out, paint_state, plain, seconds_since, span, table, terminal_width
+from raftsman.wire.views import AttemptView, EventView, TaskView, WaitingView
+
+EVENTS_SHOWN = 32
+"""All that a task's row keeps."""
+
+_ATTEMPT_COLUMNS = ["ATTEMPT", "NODE", "CONTEXT", "STARTED", "TOOK", "EXIT", "CAUSE", "JOB", "MESSAGE"]
+_EVENT_COLUMNS = ["AT", "ATTEMPT", "CHANGE", "NODE", "REASON"]
+
+
+@click.command(name="describe")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@output_option("text", "json", "yaml")
+@connection_options
+def command(ids: tuple[str, ...], *, output: str) -> None:
+    """Tell all about a task: what was asked, what was tried, why it waits, what changed, what it said."""
+    client = open_client()
+    for place, task_id in enumerate(ids):
+        task = client.get(task_id)
+        if output != "text":
+            print_value(task, output)
+            continue
+        if place:
+            out()
+        for line in story(task, list(client.events(task_id))[-EVENTS_SHOWN:]):
+            out(line)
+
+
+def story(task: TaskView, events: list[EventView]) -> Iterator[str]:
+    """Yield the lines that tell about a task."""
+    yield from (f"{name + ':':<15}{text}" for name, text in _facts(task) if text)
+    if task["state"] == "failed":
+        yield from _section("Failure", failure_story(task, with_output=False))
+    if waiting := task.get("waiting"):
+        yield from _section("Waiting", _waiting_lines(waiting))
+    if attempts := task.get("attempts"):
+        lines = table(_ATTEMPT_COLUMNS, [_attempt_row(each) for each in attempts], columns=_room())
+        yield from _section("Attempts", [f"  {line}" for line in lines])
+    if events:
+        lines = table(_EVENT_COLUMNS, [_event_row(each) for each in events], columns=_room())
+        yield from _section("Events", [f"  {line}" for line in lines])
+    if output := (task.get("stderrTail") or task.get("stdoutTail")):
+        yield from _section("End of the output", [f"  {plain(line)}" for line in output.splitlines()])
+
+
+def _facts(task: TaskView) -> Iterator[tuple[str, str]]:
+    state = task["state"]
+    yield "Task", plain(task["taskId"])
+    yield "State", paint_state(state, sys.stdout, rows.state_of(task))
+    yield "Reason", plain(rows.reason_of(task))
+    yield "Type", plain(task["type"])
+    if job := task.get("k8sJob"):
+        yield "Context", plain(job["clusterContext"])
+        yield "Namespace", plain(job.get("namespace"))
+        yield "Image", plain(job["image"])
+        yield "Command", plain(" ".join([*(job.get("command") or []), *(job.get("args") or [])]))
+        yield "Resources", _pairs(job.get("resources"))
+    yield "Environment", plain(", ".join(sorted(task.get("environment") or {})))  # Names only: values may be secret.
+    yield "Labels", _pairs(task.get("labels"))
+    yield "Priority", str(task.get("priority") or "")
+    yield "Node", plain(task["assignedNode"])
+    yield "Submitted", f"{task['submittedAt']} by {plain(task['principal'] or 'nobody named')} ({_ago(task)} ago)"
+    yield "Started", plain(task["startedAt"])
+    took = span(seconds_since(task["startedAt"], task["completedAt"])) if task["startedAt"] else ""
+    yield "Ended", f"{task['completedAt']}{f' (ran {took})' if took else ''}" if task["completedAt"] else ""
+    yield "Pods", _pairs(task.get("job"))
+    yield "Exit code", "" if task["exitCode"] is None else str(task["exitCode"])
+    yield "Retry of", plain(task["retryOf"])
+
+
+def _ago(task: TaskView) -> str:
+    return span(seconds_since(task["submittedAt"]))
+
+
+def _pairs(mapping: object) -> str:
+    return plain(", ".join(f"{key}={value}" for key, value in mapping.items())) if isinstance(mapping, dict) else ""
+
+
+def _waiting_lines(waiting: WaitingView) -> Iterator[str]:
+    yield f"  {plain(waiting['message'])} ({plain(waiting['code'])})"
+    for node in waiting["nodes"]:
+        yield f"    node {plain(node['node'])}: {plain(node['message'])} ({plain(node['code'])})"
+    for context in waiting["contexts"]:
+        yield f"    context {plain(context['context'])}: {plain(context['message'])} ({plain(context['code'])})"
+
+
+def _attempt_row(attempt: AttemptView) -> list[str]:
+    started = attempt["startedAt"]
+    cells = [
+        attempt["number"],
+        attempt["node"],
+        attempt["context"],
+        started or "not yet",
+        span(seconds_since(started, attempt["endedAt"])),
+        attempt["exitCode"],
+        attempt["cause"],
+        attempt["jobName"],
+        attempt["message"],
+    ]
+    return [plain(cell) for cell in cells]
+
+
+def _event_row(event: EventView) -> list[str]:
+    at, _, *rest = rows.event_row(event)
+    return [at, *rest]
+
+
+def _section(title: str, lines: Iterator[str] | list[str]) -> Iterator[str]:
+    yield ""
+    yield f"{title}:"
+    yield from lines
+
+
+def _room() -> int:
+    return max(terminal_width() - 2, 0)

@@ -1,0 +1,45 @@
+"""``raftsman events``: what changed, when, and why."""
+
+import click
+
+from raftsman.cli import rows
+from raftsman.cli.faults import saying_what_goes_on
+from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.printing import output_option, print_lines, print_value
+from raftsman.cli.words import out, say, table, terminal_width
+
+_LEAST_WIDTHS = (24, 26, 7, 19, 8)
+"""Of an instant, an id of ours, and the longest change without conditions."""
+
+
+@click.command(name="events")
+@click.argument("task_id", metavar="[ID]", required=False)
+@click.option("-w", "--watch", is_flag=True, help="Go on with what happens next.")
+@click.option("--after", metavar="EVENT", default="", help="Only what follows this event id.")
+@output_option("table", "json", "yaml", "jsonl")
+@connection_options
+def command(task_id: str | None, *, watch: bool, after: str, output: str) -> None:
+    """Show the changes of one task, or of all that the node remembers."""
+    events = open_client().events(task_id, follow=watch, after=after)
+    if watch and output in ("json", "yaml"):
+        raise click.UsageError(f"--watch has no end, and {output} needs one: use -o jsonl")
+    with saying_what_goes_on():
+        if output == "jsonl":
+            print_lines(events)
+        elif output in ("json", "yaml"):
+            found = list(events)
+            print_value({"items": found, "next": None, "index": found[-1]["index"] if found else 0}, output)
+        elif watch:
+            out(rows.streamed_line(rows.EVENT_COLUMNS, least=_LEAST_WIDTHS))
+            for event in events:
+                out(rows.streamed_line(rows.event_row(event), least=_LEAST_WIDTHS))
+        else:
+            _print_table([rows.event_row(event) for event in events])
+
+
+def _print_table(found: list[list[str]]) -> None:
+    if not found:
+        say("No events found.")
+        return
+    for line in table(rows.EVENT_COLUMNS, found, columns=terminal_width()):
+        out(line)

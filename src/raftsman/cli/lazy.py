@@ -1,0 +1,45 @@
+"""A group of commands whose modules are imported only when they are used.
+
+Reading a table of tasks takes the time of its imports and little else, so ``raftsman --help`` and ``raftsman get``
+must not pay for what ``submit`` or ``serve`` need.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class LazyCommand:
+    """Where a command is (a module that calls it ``command``), and the line that a list of commands shows."""
+
+    module: str
+    short_help: str
+
+
+class LazyGroup(click.Group):
+    """A click group that knows its commands by name and module."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand], **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table, which is that of a first walk through the product."""
+        return [*self._lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, importing its module."""
+        if cmd_name not in self._lazy:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = importlib.import_module(self._lazy[cmd_name].module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table alone."""
+        rows = [(name, self._lazy[name].short_help) for name in self.list_commands(ctx) if name in self._lazy]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)

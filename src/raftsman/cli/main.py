@@ -1,0 +1,61 @@
+"""``raftsman``: the command line's entry, its table of commands, and the one place where errors become exit codes."""
+
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import click
+
+from raftsman.cli.exits import Code, CommandFailed, code_of_error
+from raftsman.cli.faults import say_error, say_problem
+from raftsman.cli.lazy import LazyCommand, LazyGroup
+from raftsman.cli.options import connection_options
+from raftsman.errors import RaftsmanError
+
+COMMANDS: Mapping[str, LazyCommand] = MappingProxyType(
+    {
+        "submit": LazyCommand("raftsman.cli.submit", "Submit tasks, from files or from options."),
+        "get": LazyCommand("raftsman.cli.get", "List tasks, nodes or contexts."),
+        "describe": LazyCommand("raftsman.cli.describe", "Tell all about one task."),
+        "wait": LazyCommand("raftsman.cli.wait", "Wait until tasks have ended."),
+        "logs": LazyCommand("raftsman.cli.logs", "Show the output of a task."),
+        "events": LazyCommand("raftsman.cli.events", "Show what changed, and when."),
+        "cancel": LazyCommand("raftsman.cli.cancel", "End tasks before they end by themselves."),
+        "cluster": LazyCommand("raftsman.cli.cluster", "Look at the nodes together."),
+        "serve": LazyCommand("raftsman.cli.serve", "Run one node."),
+        "version": LazyCommand("raftsman.cli.version", "Show the versions of client and server."),
+    }
+)
+
+
+@click.command(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="A first look: raftsman get nodes, raftsman get contexts, raftsman submit --context C --image I -- CMD",
+)
+@connection_options
+def raftsman() -> None:
+    """Batch work on several Kubernetes clusters."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command (of ``sys.argv`` when *arguments* is None) and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # Output of tasks may hold what the terminal's encoding lacks.
+    try:
+        result = raftsman.main(arguments, prog_name="raftsman", standalone_mode=False)
+    except CommandFailed as error:
+        say_error(str(error))
+        return error.code
+    except RaftsmanError as error:
+        say_problem(error)
+        return code_of_error(error)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return Code.INTERRUPTED
+    return result if isinstance(result, int) else Code.DONE

@@ -1,0 +1,112 @@
+"""Tables of tasks, nodes, contexts and events: which columns, and what stands in them."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from raftsman.cli.words import aligned, paint_state, plain, seconds_since, span, table, terminal_width, width_of
+from raftsman.wire.views import ContextView, EventView, MemberView, TaskView
+
+TASK_COLUMNS = ["ID", "STATE", "CONTEXT", "NODE", "ATTEMPT", "AGE", "EXIT", "REASON"]
+WIDE_TASK_COLUMNS = [*TASK_COLUMNS[:-1], "TYPE", "NAMESPACE", "IMAGE", "PRIORITY", "CAUSE", "LABELS", "REASON"]
+NODE_COLUMNS = ["NAME", "ROLE", "ALIVE", "LAG", "SLOTS", "VERSION", "CONTEXTS", "ADDRESS"]
+CONTEXT_COLUMNS = ["NAME", "HEALTH", "REACHABLE FROM", "RUNNING", "CREDENTIALS EXPIRE", "ERROR"]
+EVENT_COLUMNS = ["AT", "TASK", "ATTEMPT", "CHANGE", "NODE", "REASON"]
+
+_STATE = TASK_COLUMNS.index("STATE")
+_WIDTHS_OF_A_STREAM = (26, 9, 12, 8, 7, 5, 4)
+"""Least widths when rows are still to come: an id of ours, the longest state, and room for names."""
+
+
+def task_row(task: TaskView, *, wide: bool = False) -> list[str]:
+    """Return the cells of one task."""
+    job = task.get("k8sJob")
+    code = task["exitCode"]
+    cells = [
+        task["taskId"],
+        state_of(task),
+        job["clusterContext"] if job else "",
+        task["assignedNode"],
+        task["attempt"] or "",
+        span(seconds_since(task["submittedAt"])),
+        "" if code is None else code,
+    ]
+    if wide:
+        labels = ",".join(f"{key}={value}" for key, value in (task.get("labels") or {}).items())
+        namespace, image = (job.get("namespace", ""), job["image"]) if job else ("", "")
+        cells += [task["type"], namespace, image, task.get("priority", 0), task["cause"], labels]
+    return [plain(cell) for cell in [*cells, reason_of(task)]]
+
+
+def state_of(task: TaskView) -> str:
+    """Return the state, and what else is true, in a word: ``running (stopping)``."""
+    return task["state"] + (f" ({', '.join(task['conditions'])})" if task["conditions"] else "")
+
+
+def reason_of(task: TaskView) -> str:
+    """Return the sentence that says why the task is where it is; "" when there is nothing to say."""
+    waiting = task.get("waiting")
+    cause = f"{task['cause']}: " if task["cause"] else ""
+    if task["state"] == "failed":
+        return f"{cause}{task['error'] or task['reason'] or ''}"
+    return (waiting["message"] if waiting else None) or task["reason"] or ""
+
+
+def node_row(member: MemberView) -> list[str]:
+    """Return the cells of one node."""
+    cells = [
+        member["name"],
+        member["role"],
+        "yes" if member["alive"] else "no",
+        member["lag"],
+        member["slots"],
+        member["version"],
+        ",".join(_names(member["contexts"])),
+        member["url"],
+    ]
+    return [plain(cell) for cell in cells]
+
+
+def context_row(context: ContextView) -> list[str]:
+    """Return the cells of one context."""
+    cells = [
+        context["name"],
+        context["health"],
+        ",".join(context["reachableFrom"]) or "nobody",
+        context["running"],
+        context["credentialsExpireAt"],
+        context["error"],
+    ]
+    return [plain(cell) for cell in cells]
+
+
+def event_row(event: EventView) -> list[str]:
+    """Return the cells of one event."""
+    change = event["to"] if event["from"] in (None, event["to"]) else f"{event['from']} → {event['to']}"
+    conditions = f" ({', '.join(event['conditions'])})" if event["conditions"] else ""
+    reason = ": ".join(each for each in (event["cause"], event["reason"]) if each)
+    cells = [event["at"], event["taskId"], event["attempt"] or "", change + conditions, event["node"], reason]
+    return [plain(cell) for cell in cells]
+
+
+def task_table(rows: list[list[str]], columns: list[str]) -> list[str]:
+    """Return the lines of a table of tasks, each in the colour of its state."""
+    head, *lines = table(columns, rows, columns=terminal_width())
+    return [head, *(_coloured(line, row) for line, row in zip(lines, rows, strict=True))]
+
+
+def streamed_line(row: Sequence[str], *, least: Sequence[int] = _WIDTHS_OF_A_STREAM) -> str:
+    """Return one line of a table whose other rows are not known yet."""
+    widths = [max(width_of(cell), floor) for cell, floor in zip(row, [*least, *[0] * len(row)], strict=False)]
+    return aligned(list(row), widths, columns=terminal_width())
+
+
+def _coloured(line: str, row: list[str]) -> str:
+    state = row[_STATE]
+    before, found, after = line.partition(f" {state}")  # The first cell is an id and holds no space.
+    return f"{before} {paint_state(state.partition(' ')[0], sys.stdout, state)}{after}" if found else line
+
+
+def _names(contexts: Sequence[Any]) -> list[str]:
+    # A member may come to tell more about its contexts than their names.
+    return [str(each["name"]) if isinstance(each, dict) else str(each) for each in contexts]

@@ -1,0 +1,132 @@
+"""Task files: YAML 1.2 or JSON in, the objects that HTTP takes out, every fault with its file, line and column.
+
+What a task may contain is the node's to say; here only the writing is judged. Duplicate keys are refused, because
+whichever of the two wins, the other one was meant by somebody.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from raftsman.cli.exits import Code, CommandFailed
+
+FILE_BYTES = 64 * 1024 * 1024
+"""A thousand tasks of the largest size fit twice; more than this is not a task file."""
+_DEPTH = 64
+"""No task is nested so deeply, and a YAML alias can contain itself."""
+
+Json = dict[str, Any]
+
+
+class InvalidFile(CommandFailed):
+    """A task file cannot be read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Code.INVALID)
+
+
+def read_specs(file: str) -> list[Json]:
+    """Return the tasks of a file, or of stdin when *file* is ``-``. Raises InvalidFile."""
+    name, text = _read(file)
+    is_json = file.endswith(".json") or (file == "-" and text.lstrip().startswith("{"))
+    documents = [_from_json(name, text)] if is_json else [each for each in _from_yaml(name, text) if each is not None]
+    if not documents:
+        raise InvalidFile(f"{name}: there is no task in it")
+    return [_checked(name, document) for document in documents]
+
+
+def _read(file: str) -> tuple[str, str]:
+    name = "stdin" if file == "-" else file
+    try:
+        if file == "-":
+            content = sys.stdin.buffer.read(FILE_BYTES + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                content = opened.read(FILE_BYTES + 1)
+        if len(content) > FILE_BYTES:
+            raise InvalidFile(f"{name}: larger than {FILE_BYTES} bytes")
+        return name, content.decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidFile(f"{name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidFile(f"{name}: not UTF-8 (byte {error.start})") from error
+
+
+def _from_json(name: str, text: str) -> object:
+    def unique(pairs: list[tuple[str, Any]]) -> Json:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            raise _DuplicateKey
+        return members
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except _DuplicateKey:
+        # JSON's reader does not know where it is; YAML, which contains JSON, does.
+        list(_from_yaml(name, text))
+        raise InvalidFile(f"{name}: a key stands twice in the same object") from None
+    except RecursionError:
+        raise InvalidFile(f"{name}: nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InvalidFile(f"{name}:{error.lineno}:{error.colno}: {error.msg}") from error
+
+
+class _DuplicateKey(Exception):
+    pass
+
+
+def _from_yaml(name: str, text: str) -> Iterator[object]:
+    from ruamel.yaml import YAML  # Only files need it.
+    from ruamel.yaml.constructor import SafeConstructor
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    class Constructor(SafeConstructor):
+        """Dates stay the text that was written: JSON has none."""
+
+    Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = Constructor
+    try:
+        yield from yaml.load_all(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise InvalidFile(f"{place}: {_first_line(error.problem or error.context)}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise InvalidFile(f"{name}: {_first_line(str(error) or 'nested too deeply')}") from error
+
+
+def _first_line(text: object) -> str:
+    return str(text).strip().splitlines()[0] if str(text).strip() else "this is not YAML"
+
+
+def _checked(name: str, document: object) -> Json:
+    if not isinstance(document, dict):
+        raise InvalidFile(f"{name}: a task is a mapping, not {_kind(document)}")
+    _check_json(name, document, "", 0)
+    return document
+
+
+def _check_json(name: str, value: object, pointer: str, depth: int) -> None:
+    """Raise InvalidFile for what YAML can say and JSON cannot."""
+    if depth > _DEPTH:
+        raise InvalidFile(f"{name}: {pointer[:80]}…: nested too deeply")
+    if isinstance(value, dict):
+        for key, member in value.items():
+            if not isinstance(key, str):
+                raise InvalidFile(f"{name}: {pointer or '/'}: the key {key!r} must be a string: put it in quotes")
+            _check_json(name, member, f"{pointer}/{key}", depth + 1)
+    elif isinstance(value, list):
+        for place, member in enumerate(value):
+            _check_json(name, member, f"{pointer}/{place}", depth + 1)
+    elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124
+        raise InvalidFile(f"{name}: {pointer}: {value} is not a number in JSON")
+    elif value is not None and not isinstance(value, str | int | float | bool):
+        raise InvalidFile(f"{name}: {pointer}: {_kind(value)} has no place in a task")
+
+
+def _kind(value: object) -> str:
+    names = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,308 @@
+"""The client: submit tasks to a raftsman cluster, and see what becomes of them. Standard library only.
+
+    from raftsman.client import Client
+
+    client = Client(["http://10.0.0.1:7117", "http://10.0.0.2:7117", "http://10.0.0.3:7117"], token=token)
+    task = client.submit({"type": "k8s_job", "k8sJob": {"clusterContext": "prod-eu", "image": "busybox"}})
+    for record in client.logs(task["taskId"], follow=True):
+        ...
+    (task,) = client.wait([task["taskId"]])
+
+Give it the addresses of all nodes: every node answers everything, and the client goes on with another one when one is
+lost. Calls are synchronous and a ``Client`` may be shared by threads. What it returns are the API's own JSON objects,
+typed in ``raftsman.wire.views``; what it raises is in ``raftsman.errors``.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike, fspath
+from typing import Any, TypedDict, Unpack
+from urllib.parse import quote
+
+from raftsman.endpoints import Endpoints, Reply
+from raftsman.errors import UnexpectedAnswer, WaitTimedOut
+from raftsman.exchange import ANSWER_TIMEOUT_S, Answer, Request
+from raftsman.follow import LogCut, LogEnd, LogLine, LogRecord, follow_events, follow_log
+from raftsman.ulid import new_task_id
+from raftsman.wire.durations import format_duration_ms
+from raftsman.wire.views import ClusterView, ContextsView, EventView, ListView, TaskView, VersionView
+
+__all__ = ["Client", "LogCut", "LogEnd", "LogLine", "LogRecord", "TaskFilters", "is_ended"]
+
+DEFAULT_ADDRESS = "http://127.0.0.1:7117"
+DEFAULT_TIMEOUT_S = 30.0
+"""Long enough for a cluster to elect a leader several times over."""
+LONG_POLL_S = 30.0
+"""How long a node is asked to hold an answer back; the API allows 60 s."""
+ROTATION_S = 4.0
+"""With several tasks to wait for, the time to have asked for each of them once."""
+SHORTEST_POLL_S = 0.25
+PAGE_ROWS = 500
+
+_JSON = "application/json"
+_NDJSON = "application/x-ndjson"
+_RANK = {"queued": 0, "assigned": 1, "running": 2, "completed": 3, "failed": 3, "cancelled": 3}
+_ENDED_RANK = 3
+_WIRE_NAMES = {"submitted_after": "submittedAfter"}
+
+
+class TaskFilters(TypedDict, total=False):
+    """Which tasks to list: those that meet every filter."""
+
+    state: str
+    """One state, or several with commas between them."""
+    type: str
+    context: str
+    node: str
+    label: str
+    """Over raftsman's own labels: ``run=7,team=vision`` (both)."""
+    submitted_after: str
+    """An instant (RFC 3339)."""
+    sort: str
+    """``submittedAt``, or ``-submittedAt`` for the newest first (the default)."""
+
+
+def is_ended(task: TaskView) -> bool:
+    """Return whether the task can never change again."""
+    return _RANK.get(task["state"], 0) == _ENDED_RANK
+
+
+class Client:
+    """A cluster, as its users see it."""
+
+    def __init__(
+        self,
+        addresses: str | Sequence[str] = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        ca: str | PathLike[str] | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        """Take the base URLs of the nodes, the bearer token, and a PEM file when their certificates are not public.
+
+        *timeout_s* is for one call, with all its tries at all addresses; methods that wait or follow take as long as
+        they are asked to, and give up when nobody can be reached for *timeout_s*. Nothing is sent yet. Raises
+        ValueError for an unusable address, OSError when *ca* cannot be read.
+        """
+        self._endpoints = Endpoints(
+            [addresses] if isinstance(addresses, str) else addresses,
+            token=token,
+            ca=None if ca is None else fspath(ca),
+        )
+        self._timeout_s = timeout_s
+
+    # --- tasks ----------------------------------------------------------------------------------
+
+    def submit(self, spec: Mapping[str, object]) -> TaskView:
+        """Submit a task and return it once it is safe on a majority of the nodes.
+
+        A *spec* without ``taskId`` gets one before the first try, so that it can be repeated without submitting
+        twice: the same id with the same spec is the same task. Raises InvalidSpec with every fault, Conflict when
+        the id belongs to another spec, OverLimit, and OutcomeUnknown (with the id) when nobody could say.
+        """
+        task_id = str(spec.get("taskId") or new_task_id())
+        body = json.dumps({**spec, "taskId": task_id}, allow_nan=False).encode()
+        headers = {"Content-Type": _JSON}
+        reply = self._ask(Request(method="POST", path="/v1/tasks", headers=headers, body=body, changes_task=task_id))
+        return _task(reply)
+
+    def get(self, task_id: str, *, consistent: bool = False) -> TaskView:
+        """Return a task. *consistent*: as the leader knows it now, not as the answering node has heard.
+
+        Raises NotFound.
+        """
+        return _task(self._ask(Request(path=_path(task_id), query={"consistent": "true"} if consistent else {})))
+
+    def list(self, *, limit: int | None = None, **filters: Unpack[TaskFilters]) -> Iterator[TaskView]:
+        """Yield tasks page by page, at most *limit* of them, without their attempts and output."""
+        left, cursor = limit, None
+        while left is None or left > 0:
+            rows = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
+            page = self.list_page(limit=rows, cursor=cursor, **filters)
+            yield from page["items"]
+            left, cursor = None if left is None else left - len(page["items"]), page["next"]
+            if cursor is None:
+                return
+
+    def list_page(
+        self, *, limit: int = 100, cursor: str | None = None, **filters: Unpack[TaskFilters]
+    ) -> ListView[TaskView]:
+        """Return one page of tasks: the first, or the one that the *cursor* of the page before leads to."""
+        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        query |= {_WIRE_NAMES.get(name, name): str(value) for name, value in filters.items()}
+        page: ListView[TaskView] = _object(self._ask(Request(path="/v1/tasks", query=query)))
+        return page
+
+    def cancel(self, task_id: str) -> TaskView:
+        """Ask that a task end, and return it: it is cancelled, or ``stopping`` until its Job is proved gone.
+
+        Raises NotFound, Conflict when it has ended otherwise, OutcomeUnknown.
+        """
+        return _task(self._ask(Request(method="POST", path=_path(task_id, "cancel"), changes_task=task_id)))
+
+    # --- waiting ----------------------------------------------------------------------------------
+
+    def wait(
+        self, ids: str | Sequence[str], *, for_: str = "ended", timeout_s: float | None = None
+    ) -> tuple[TaskView, ...]:
+        """Wait until every task has reached *for_* (``ended``, or a state), and return them in the order of *ids*.
+
+        A task that is past the state, or ended in another one, counts as having reached it: look at ``state``.
+        Raises WaitTimedOut after *timeout_s*, NotFound.
+        """
+        wanted = [ids] if isinstance(ids, str) else ids
+        reached = {task["taskId"]: task for task in self.as_reached(wanted, for_=for_, timeout_s=timeout_s)}
+        return tuple(reached[task_id] for task_id in wanted)
+
+    def as_reached(
+        self, ids: Sequence[str], *, for_: str = "ended", timeout_s: float | None = None
+    ) -> Iterator[TaskView]:
+        """Yield each task soon after it has reached *for_*. Otherwise as ``wait``."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        goal = _ENDED_RANK if for_ == "ended" else _RANK[for_]
+        pending = deque((task_id, 0) for task_id in dict.fromkeys(ids))  # Each with the index it was last seen at.
+        while pending:
+            task_id, index = pending.popleft()
+            task = self._newer(task_id, index, _poll_s(len(pending) + 1, index, end))
+            if task is not None and _RANK.get(task["state"], 0) >= goal:
+                yield task
+                continue
+            pending.append((task_id, index if task is None else task["index"]))
+            if end is not None and time.monotonic() >= end:
+                raise WaitTimedOut([each for each, _ in pending])
+
+    def watch(self, task_id: str, *, timeout_s: float | None = None) -> Iterator[TaskView]:
+        """Yield a task as it is, and again after each change, until it has ended.
+
+        Changes that follow one another quickly may be seen as one. Raises WaitTimedOut, NotFound.
+        """
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        index = 0
+        while end is None or time.monotonic() < end:
+            task = self._newer(task_id, index, _poll_s(1, index, end))
+            if task is not None:
+                yield task
+                index = task["index"]
+                if is_ended(task):
+                    return
+        raise WaitTimedOut([task_id])
+
+    def _newer(self, task_id: str, index: int, wait_s: float) -> TaskView | None:
+        """Return the task once it has changed after *index*; None when it has not within *wait_s*."""
+        query = {"index": str(index), "wait": format_duration_ms(round(wait_s * 1000))} if index and wait_s > 0 else {}
+        request = Request(path=_path(task_id), query=query, answer_timeout_s=ANSWER_TIMEOUT_S + wait_s)
+        reply = self._ask(request, extra_s=wait_s)
+        if reply.status == 304:
+            return None
+        task = _task(reply)
+        return task if task["index"] > index else None
+
+    # --- output and events ------------------------------------------------------------------------
+
+    def logs(
+        self,
+        task_id: str,
+        *,
+        attempt: int | None = None,
+        container: str | None = None,
+        follow: bool = False,
+        tail: int | None = None,
+        since: str | None = None,
+    ) -> Iterator[LogRecord]:
+        """Yield the output of the last *attempt*, or of the one named: lines, cuts, and how it ends.
+
+        *tail* is a number of lines, *since* an instant (RFC 3339). With *follow* the iteration ends when the output
+        does, and goes on at another node when one is lost, repeating no line. Raises NotFound.
+        """
+        query = _given(attempt=attempt, container=container)
+        first = query | _given(follow="true" if follow else None, tail=tail, since=since)
+        again = query | _given(follow="true" if follow else None)
+
+        def open_at(instant: str) -> Answer:
+            # The tail was counted from the first beginning; a second one is named by its instant.
+            return self._open(_path(task_id, "logs"), again | {"since": instant} if instant else first)
+
+        return follow_log(open_at, endless=follow)
+
+    def events(self, task_id: str | None = None, *, follow: bool = False, after: str = "") -> Iterator[EventView]:
+        """Yield the changes of one task, or of all, the oldest first.
+
+        *after* is the ``id`` of the last event already known. With *follow* the iteration goes on with what happens
+        next, at another node when one is lost, until the task has ended; for all tasks it has no end. Raises
+        NotFound, and EventsCompacted when what follows *after* is no longer kept.
+        """
+        path = "/v1/events" if task_id is None else _path(task_id, "events")
+        if not follow:
+            return self._event_pages(path, after)
+
+        def open_after(event_id: str) -> Answer:
+            return self._open(path, {"follow": "true"} | ({"after": event_id} if event_id else {}))
+
+        return follow_events(open_after, after, endless=task_id is None)
+
+    def _event_pages(self, path: str, after: str) -> Iterator[EventView]:
+        cursor: str | None = after
+        while cursor is not None:
+            query = {"limit": str(PAGE_ROWS)} | ({"after": cursor} if cursor else {})
+            page: ListView[EventView] = _object(self._ask(Request(path=path, query=query)))
+            yield from page["items"]
+            cursor = page["next"]
+
+    # --- the cluster ------------------------------------------------------------------------------
+
+    def cluster(self) -> ClusterView:
+        """Return the nodes together: who leads, who is alive, how many more may be lost."""
+        view: ClusterView = _object(self._ask(Request(path="/v1/cluster")))
+        return view
+
+    def contexts(self) -> ContextsView:
+        """Return the Kubernetes clusters that the nodes know, and who reaches them."""
+        view: ContextsView = _object(self._ask(Request(path="/v1/contexts")))
+        return view
+
+    def version(self) -> VersionView:
+        """Return what the answering node runs."""
+        view: VersionView = _object(self._ask(Request(path="/v1/version")))
+        return view
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _ask(self, request: Request, *, extra_s: float = 0.0) -> Reply:
+        return self._endpoints.ask(request, time.monotonic() + self._timeout_s + extra_s)
+
+    def _open(self, path: str, query: Mapping[str, str]) -> Answer:
+        request = Request(path=path, query=query, headers={"Accept": _NDJSON}, streams=True)
+        return self._endpoints.open(request, time.monotonic() + self._timeout_s)
+
+
+def _path(task_id: str, *rest: str) -> str:
+    return "/".join(["/v1/tasks", quote(task_id, safe=""), *rest])
+
+
+def _poll_s(pending: int, index: int, end: float | None) -> float:
+    """Return how long a node may hold its answer back; the first look at a task is never held back."""
+    if index == 0:
+        return 0.0
+    wait_s = LONG_POLL_S if pending == 1 else max(SHORTEST_POLL_S, ROTATION_S / pending)
+    return wait_s if end is None else max(0.0, min(wait_s, end - time.monotonic()))
+
+
+def _given(**values: str | int | None) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _object(reply: Reply) -> Any:
+    try:
+        value = json.loads(reply.body)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UnexpectedAnswer(f"this is not raftsman's API: {reply.body[:80]!r}")
+    return value
+
+
+def _task(reply: Reply) -> TaskView:
+    task: TaskView = _object(reply)
+    return task

@@ -1,0 +1,148 @@
+"""Several addresses that answer the same API: a request goes round until somebody can answer it.
+
+A node that refuses the connection, hangs, is cut off or says 503 makes way for the next one; a definite no (any other
+error) is raised at once. One exchange is ``raftsman.exchange``; streams that outlive their node are
+``raftsman.follow``.
+"""
+
+import itertools
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from raftsman.errors import ApiProblem, ConnectionFailed, NoLeader, OutcomeUnknown, RaftsmanError
+from raftsman.exchange import Answer, NoAnswer, Request, checked_address, exchange
+
+FIRST_PAUSE_S = 0.1
+"""Between two rounds through all addresses; doubled each time, with jitter: an election takes about half a second."""
+LONGEST_PAUSE_S = 2.0
+LONGEST_RETRY_AFTER_S = 5.0
+"""How far a node's own advice is followed."""
+ROUNDS_WITHOUT_CONTACT = 3
+"""Nobody has ever answered: most likely the addresses are wrong, and waiting longer does not help."""
+_SAY_NOTHING_OF_EARLIER_TRIES = frozenset({401, 403, 429, 500, 507})
+"""Answers that a node gives before it looks whether the task is there."""
+
+_jitter = random.SystemRandom()
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer below 300, or a 304."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Search:
+    """What is known while a request looks for somebody who can answer it."""
+
+    failures: dict[str, NoAnswer] = field(default_factory=dict)  # By address; the last one of each.
+    may_have_happened: bool = False
+
+    def note(self, address: str, failure: NoAnswer) -> None:
+        self.failures[address] = failure
+        self.may_have_happened |= failure.may_have_happened
+
+    def pause_s(self, round_number: int) -> float:
+        """Return how long to wait before the next round; a node's own advice goes first."""
+        advice = [each.problem.retry_after_s for each in self.failures.values() if each.problem]
+        given = [seconds for seconds in advice if seconds is not None]
+        if given:
+            return min(*given, LONGEST_RETRY_AFTER_S)
+        return min(FIRST_PAUSE_S * 2**round_number, LONGEST_PAUSE_S) * _jitter.uniform(0.5, 1.0)
+
+    def conclusion(self, request: Request) -> RaftsmanError:
+        """Return what to raise now that nobody could answer."""
+        why = "; ".join(f"{address}: {failure}" for address, failure in self.failures.items()) or "no time was left"
+        if request.changes_task is not None and self.may_have_happened:
+            return OutcomeUnknown(request.changes_task, why)
+        problems = [failure.problem for failure in self.failures.values() if failure.problem]
+        problems.sort(key=lambda problem: not isinstance(problem, NoLeader))  # The most telling one first.
+        return problems[0] if problems else ConnectionFailed(f"no node answered ({why})")
+
+
+class Endpoints:
+    """The addresses of one cluster's nodes; the one that answered last is asked first."""
+
+    def __init__(self, addresses: Sequence[str], *, token: str | None = None, ca: str | None = None) -> None:
+        """Take base URLs, a bearer token, and a PEM file of the only certificates to trust.
+
+        Raises ValueError for an address that is no such URL, OSError for a *ca* that cannot be read.
+        """
+        if not addresses:
+            raise ValueError("no address was given")
+        self.addresses = tuple(checked_address(address) for address in addresses)
+        encrypted = any(address.startswith("https:") for address in self.addresses)
+        self._tls = ssl.create_default_context(cafile=ca) if encrypted else None
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        # Threads may race on these; the worst that comes of it is one try more.
+        self._first = 0
+        self._had_contact = False
+        self._seen_index = 0
+
+    def ask(self, request: Request, deadline: float) -> Reply:
+        """Return the first whole answer that any node gives before *deadline* (an instant of ``time.monotonic``).
+
+        Raises the ApiProblem of a definite no; ConnectionFailed, Unavailable or OutcomeUnknown when time is up.
+        """
+
+        def whole(address: str) -> Reply:
+            with self._exchange(address, request, deadline) as answer:
+                try:
+                    return Reply(answer.status, answer.whole(deadline))
+                except ConnectionFailed as error:
+                    raise NoAnswer(str(error), may_have_happened=True) from error
+
+        return self._first_that_answers(whole, request, deadline)
+
+    def open(self, request: Request, deadline: float) -> Answer:
+        """Return the answer of the first node that begins one before *deadline*. Raises as ``ask`` does."""
+        return self._first_that_answers(lambda address: self._exchange(address, request, deadline), request, deadline)
+
+    def _exchange(self, address: str, request: Request, deadline: float) -> Answer:
+        headers = dict(self._headers)
+        if self._seen_index and request.method == "GET":
+            # What one node has shown, another one that lags must not take back.
+            headers["Raftsman-Min-Index"] = str(self._seen_index)
+        answer = exchange(address, request, headers, tls=self._tls, deadline=deadline)
+        shown = answer.header("Raftsman-Index") or ""
+        self._seen_index = max(self._seen_index, int(shown) if shown.isdigit() else 0)
+        return answer
+
+    def _first_that_answers(self, attempt: Callable[[str], T], request: Request, deadline: float) -> T:
+        search = _Search()
+        for round_number in itertools.count():
+            for place, address in self._in_turn():
+                try:
+                    answer = attempt(address)
+                except NoAnswer as failure:
+                    search.note(address, failure)
+                except ApiProblem as problem:
+                    self._had_contact = True
+                    if search.may_have_happened and problem.status in _SAY_NOTHING_OF_EARLIER_TRIES:
+                        raise search.conclusion(request) from problem
+                    raise
+                else:
+                    self._first, self._had_contact = place, True
+                    return answer
+            pause_s = search.pause_s(round_number)
+            if self._is_hopeless(search, round_number) or time.monotonic() + pause_s >= deadline:
+                raise search.conclusion(request)
+            time.sleep(pause_s)
+        raise AssertionError("itertools.count() does not end")
+
+    def _in_turn(self) -> Iterator[tuple[int, str]]:
+        count = len(self.addresses)
+        for place in (each % count for each in range(self._first, self._first + count)):
+            yield place, self.addresses[place]
+
+    def _is_hopeless(self, search: _Search, round_number: int) -> bool:
+        silent = all(failure.problem is None for failure in search.failures.values())
+        return silent and not self._had_contact and round_number + 1 >= ROUNDS_WITHOUT_CONTACT

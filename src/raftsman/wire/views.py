@@ -1,0 +1,276 @@
+"""What the HTTP API returns, as types: the JSON objects themselves, nothing converted.
+
+``raftsman.node.http`` builds these, ``raftsman.client`` returns them, ``raftsman get -o json`` prints them. Fields may
+be added by a later version, never renamed: readers ignore what they do not know. Instants are RFC 3339 in UTC with
+milliseconds. Standard library only. What a submission may contain is checked in ``raftsman.wire.spec``.
+"""
+
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
+
+Row = TypeVar("Row")
+
+
+class ListView(TypedDict, Generic[Row]):
+    """One page of a list. The rows of a list of tasks omit ``attempts`` and the output tails."""
+
+    items: list[Row]
+    next: str | None
+    """The cursor of the next page; None on the last one."""
+    index: int
+    """The log index that the page is a reading of."""
+
+
+# --- tasks --------------------------------------------------------------------------------------
+
+
+class ResourcesView(TypedDict, total=False):
+    """What a Job may use, in numbers or in Kubernetes' quantities."""
+
+    cpuCores: float
+    memoryBytes: int
+    requiresGpu: bool
+    gpuCount: int
+    cpu: str | float
+    memory: str | int
+
+
+class K8sJobView(TypedDict):
+    """The ``k8sJob`` block of a task."""
+
+    clusterContext: str
+    image: str
+    namespace: NotRequired[str]
+    command: NotRequired[list[str]]
+    args: NotRequired[list[str]]
+    labels: NotRequired[dict[str, str]]
+    resources: NotRequired[ResourcesView]
+    serviceAccountName: NotRequired[str]
+    podTemplate: NotRequired[dict[str, Any]]
+    podSecurity: NotRequired[str]
+
+
+class ConstraintsView(TypedDict, total=False):
+    """Which nodes may carry a task out."""
+
+    allowedNodes: list[str]
+    excludedNodes: list[str]
+    preferLocal: bool
+
+
+class JobCountsView(TypedDict):
+    """Kubernetes' own counts of a Job's Pods."""
+
+    active: int
+    succeeded: int
+    failed: int
+
+
+class AttemptView(TypedDict):
+    """One try at a task."""
+
+    number: int
+    node: str
+    context: str
+    jobName: str | None
+    jobUid: str | None
+    startedAt: str | None
+    endedAt: str | None
+    exitCode: int | None
+    signal: int | None
+    cause: str | None
+    message: str | None
+
+
+class NodeReasonView(TypedDict):
+    """Why a node cannot take a task now."""
+
+    node: str
+    code: str
+    message: str
+
+
+class ContextReasonView(TypedDict):
+    """Why a context cannot take a task now."""
+
+    context: str
+    code: str
+    message: str
+
+
+class WaitingView(TypedDict):
+    """Why a task waits; computed when it is asked for."""
+
+    code: str
+    message: str
+    nodes: list[NodeReasonView]
+    contexts: list[ContextReasonView]
+
+
+class TaskView(TypedDict):
+    """A task: what was submitted, and what became of it."""
+
+    taskId: str
+    type: str
+    k8sJob: NotRequired[K8sJobView]
+    environment: NotRequired[dict[str, str]]
+    timeoutMs: NotRequired[int]
+    startTimeoutMs: NotRequired[int]
+    priority: NotRequired[int]
+    constraints: NotRequired[ConstraintsView]
+    targetNodes: NotRequired[list[str]]
+    labels: NotRequired[dict[str, str]]
+
+    state: str
+    """queued, assigned, running, completed, failed or cancelled."""
+    conditions: list[str]
+    reason: str | None
+    waiting: NotRequired[WaitingView]
+    """Only while the task waits."""
+    submittedAt: str
+    submitterNode: str
+    principal: str | None
+    assignedNode: str | None
+    attempt: int
+    """The number of the current or last attempt; 0 before the first."""
+    startedAt: str | None
+    completedAt: str | None
+    exitCode: int | None
+    error: str | None
+    cause: str | None
+    retryOf: str | None
+    job: NotRequired[JobCountsView | None]
+    """The Pods of the current or last attempt's Job, when they have been counted."""
+    attempts: NotRequired[list[AttemptView]]
+    stdoutTail: NotRequired[str | None]
+    stderrTail: NotRequired[str | None]
+    index: int
+    """The log index of its last change."""
+
+
+EventView = TypedDict(
+    "EventView",
+    {
+        "id": str,  # "<index>.<n>": the changes of one log entry share its index.
+        "index": int,
+        "n": int,
+        "at": str,
+        "taskId": str,
+        "attempt": int,
+        "from": str | None,  # None: the task did not exist before. May equal `to`.
+        "to": str,
+        "conditions": list[str],
+        "cause": str | None,
+        "node": str | None,
+        "reason": str | None,
+        "job": JobCountsView | None,
+    },
+)
+"""One visible change of a task."""
+
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+class LogLineView(TypedDict):
+    """A line of output, without its line feed."""
+
+    attempt: int
+    stream: str
+    at: str
+    line: str
+
+
+class LogCutView(TypedDict):
+    """Here so many bytes were dropped."""
+
+    cut: int
+
+
+class LogEndView(TypedDict):
+    """The last record of a stream of output."""
+
+    end: Literal["complete", "truncated", "unavailable"]
+    reason: str | None
+
+
+# --- the cluster -----------------------------------------------------------------------------------
+
+
+class MemberView(TypedDict):
+    """A node as the cluster knows it."""
+
+    name: str
+    role: str
+    """leader, follower or, when nobody hears of it, lost."""
+    url: str
+    alive: bool
+    lag: int | None
+    """Log entries that it has still to apply; None when not known."""
+    contexts: list[str]
+    slots: int
+    version: str
+
+
+class ClusterView(TypedDict):
+    """The nodes together, as the answering node sees them."""
+
+    name: str
+    uuid: str | None
+    leader: str | None
+    term: int
+    commitIndex: int
+    appliedIndex: int
+    stateHash: str
+    canLose: int
+    """How many more members may be lost before nothing can be committed."""
+    members: list[MemberView]
+
+
+class ContextView(TypedDict):
+    """A Kubernetes cluster that nodes can reach."""
+
+    name: str
+    reachableFrom: list[str]
+    health: str
+    since: str | None
+    error: str | None
+    credentialsExpireAt: str | None
+    running: int
+
+
+class ContextsView(TypedDict):
+    """All contexts that any member lists."""
+
+    items: list[ContextView]
+
+
+class VersionView(TypedDict):
+    """What the answering node runs."""
+
+    version: str
+
+
+# --- errors (RFC 9457) ---------------------------------------------------------------------------------
+
+
+class FaultView(TypedDict):
+    """One fault of a request's body."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class ProblemView(TypedDict):
+    """The body of every answer of 400 and above."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    instance: NotRequired[str]
+    requestId: NotRequired[str]
+    taskId: NotRequired[str]
+    """With `outcome-unknown`: the id under which the request can be repeated."""
+    errors: NotRequired[list[FaultView]]

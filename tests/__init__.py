@@ -1,0 +1,1 @@
+"""Everything that holds raftsman to its word."""

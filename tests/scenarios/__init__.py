@@ -1,0 +1,1 @@
+"""Golden texts: commands in, verdicts and table out."""

@@ -1,0 +1,1 @@
+"""Tests of values: no process, no network beyond loopback."""
