@@ -393,7 +393,7 @@ def _conclude(task: Task, state: State, entry: Entry, attempt: Attempt, report: 
         attempt=over,
         stop=None,
         unreachable=False,
-        reason=limits.clip(report.reason),
+        reason=limits.clip(report.reason or ("" if success else report.message)),
         pending_cause=None,
         job=report.job or task.job,
         exit_code=report.exit_code if report.exit_code is not None else -1,

@@ -148,7 +148,7 @@ class ContextLoop:
         self._read_at = self._timing.monotonic()
         try:
             access = await loop.run_in_executor(self._threads, self._resolve)
-            self._stamps = await loop.run_in_executor(self._threads, _stamps, list(access.files))
+            stamps = await loop.run_in_executor(self._threads, _stamps, list(access.files))
             connection = await loop.run_in_executor(self._threads, self._build, access)
         except KubeconfigError as error:
             if self._transport is None or self._distrusted:
@@ -158,7 +158,7 @@ class ContextLoop:
                 logger.warning("context %s keeps its old credentials: %s", self._name, error)
                 self._complaint = str(error)
             return self._transport
-        self._complaint = ""
+        self._stamps, self._complaint = stamps, ""
         return await self._use(connection)
 
     async def _use(self, connection: Connection) -> Transport:

@@ -16,7 +16,7 @@ typed in ``raftsman.wire.views``; what it raises is in ``raftsman.errors``.
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any, TypedDict, Unpack
 from urllib.parse import quote
@@ -210,11 +210,12 @@ class Client:
         follow: bool = False,
         tail: int | None = None,
         since: str | None = None,
-    ) -> Iterator[LogRecord]:
+    ) -> Generator[LogRecord, None, None]:
         """Yield the output of the last *attempt*, or of the one named: lines, cuts, and how it ends.
 
         *tail* is a number of lines, *since* an instant (RFC 3339). With *follow* the iteration ends when the output
-        does, and goes on at another node when one is lost, repeating no line. Raises NotFound.
+        does, and goes on at another node when one is lost, repeating no line; to stop earlier, close the generator.
+        Raises NotFound.
         """
         query = _given(attempt=attempt, container=container)
         first = query | _given(follow="true" if follow else None, tail=tail, since=since)
@@ -226,7 +227,9 @@ class Client:
 
         return follow_log(open_at, endless=follow)
 
-    def events(self, task_id: str | None = None, *, follow: bool = False, after: str = "") -> Iterator[EventView]:
+    def events(
+        self, task_id: str | None = None, *, follow: bool = False, after: str = ""
+    ) -> Generator[EventView, None, None]:
         """Yield the changes of one task, or of all, the oldest first.
 
         *after* is the ``id`` of the last event already known. With *follow* the iteration goes on with what happens
@@ -242,7 +245,7 @@ class Client:
 
         return follow_events(open_after, after, endless=task_id is None)
 
-    def _event_pages(self, path: str, after: str) -> Iterator[EventView]:
+    def _event_pages(self, path: str, after: str) -> Generator[EventView, None, None]:
         cursor: str | None = after
         while cursor is not None:
             query = {"limit": str(PAGE_ROWS)} | ({"after": cursor} if cursor else {})

@@ -23,7 +23,7 @@ LONGEST_RETRY_AFTER_S = 5.0
 """How far a node's own advice is followed."""
 ROUNDS_WITHOUT_CONTACT = 3
 """Nobody has ever answered: most likely the addresses are wrong, and waiting longer does not help."""
-_SAY_NOTHING_OF_EARLIER_TRIES = frozenset({401, 403, 429, 500, 507})
+_SAY_NOTHING_OF_EARLIER_TRIES = frozenset({401, 403, 429, 507})
 """Answers that a node gives before it looks whether the task is there."""
 
 _jitter = random.SystemRandom()
@@ -43,12 +43,20 @@ class Reply:
 class _Search:
     """What is known while a request looks for somebody who can answer it."""
 
+    request: Request
     failures: dict[str, NoAnswer] = field(default_factory=dict)  # By address; the last one of each.
     may_have_happened: bool = False
 
     def note(self, address: str, failure: NoAnswer) -> None:
         self.failures[address] = failure
         self.may_have_happened |= failure.may_have_happened
+
+    def leaves_unknown(self, problem: ApiProblem) -> bool:
+        """Return whether a change may have come into force although this answer is an error."""
+        if self.request.changes_task is None:
+            return False
+        broke_in_the_middle = problem.status == 500
+        return broke_in_the_middle or (self.may_have_happened and problem.status in _SAY_NOTHING_OF_EARLIER_TRIES)
 
     def pause_s(self, round_number: int) -> float:
         """Return how long to wait before the next round; a node's own advice goes first."""
@@ -58,11 +66,11 @@ class _Search:
             return min(*given, LONGEST_RETRY_AFTER_S)
         return min(FIRST_PAUSE_S * 2**round_number, LONGEST_PAUSE_S) * _jitter.uniform(0.5, 1.0)
 
-    def conclusion(self, request: Request) -> RaftsmanError:
+    def conclusion(self) -> RaftsmanError:
         """Return what to raise now that nobody could answer."""
         why = "; ".join(f"{address}: {failure}" for address, failure in self.failures.items()) or "no time was left"
-        if request.changes_task is not None and self.may_have_happened:
-            return OutcomeUnknown(request.changes_task, why)
+        if self.request.changes_task is not None and self.may_have_happened:
+            return OutcomeUnknown(self.request.changes_task, why)
         problems = [failure.problem for failure in self.failures.values() if failure.problem]
         problems.sort(key=lambda problem: not isinstance(problem, NoLeader))  # The most telling one first.
         return problems[0] if problems else ConnectionFailed(f"no node answered ({why})")
@@ -117,32 +125,37 @@ class Endpoints:
         return answer
 
     def _first_that_answers(self, attempt: Callable[[str], T], request: Request, deadline: float) -> T:
-        search = _Search()
+        search = _Search(request)
         for round_number in itertools.count():
-            for place, address in self._in_turn():
-                try:
-                    answer = attempt(address)
-                except NoAnswer as failure:
-                    search.note(address, failure)
-                except ApiProblem as problem:
-                    self._had_contact = True
-                    if search.may_have_happened and problem.status in _SAY_NOTHING_OF_EARLIER_TRIES:
-                        raise search.conclusion(request) from problem
-                    raise
-                else:
-                    self._first, self._had_contact = place, True
+            for place in self._in_turn():
+                answer = self._try(place, attempt, search)
+                if answer is not None:
                     return answer
             pause_s = search.pause_s(round_number)
-            if self._is_hopeless(search, round_number) or time.monotonic() + pause_s >= deadline:
-                raise search.conclusion(request)
+            hopeless = not self._had_contact and round_number + 1 >= ROUNDS_WITHOUT_CONTACT
+            if hopeless or time.monotonic() + pause_s >= deadline:
+                raise search.conclusion()
             time.sleep(pause_s)
         raise AssertionError("itertools.count() does not end")
 
-    def _in_turn(self) -> Iterator[tuple[int, str]]:
-        count = len(self.addresses)
-        for place in (each % count for each in range(self._first, self._first + count)):
-            yield place, self.addresses[place]
+    def _try(self, place: int, attempt: Callable[[str], T], search: _Search) -> T | None:
+        """Return what one node answers, None when it has no answer. Raises what *search* makes of a definite no."""
+        address = self.addresses[place]
+        try:
+            answer = attempt(address)
+        except NoAnswer as failure:
+            search.note(address, failure)
+            self._had_contact |= failure.may_have_happened or failure.problem is not None
+            return None
+        except ApiProblem as problem:
+            self._had_contact = True
+            if search.leaves_unknown(problem):
+                search.note(address, NoAnswer(str(problem), may_have_happened=True, problem=problem))
+                raise search.conclusion() from problem
+            raise
+        self._first, self._had_contact = place, True
+        return answer
 
-    def _is_hopeless(self, search: _Search, round_number: int) -> bool:
-        silent = all(failure.problem is None for failure in search.failures.values())
-        return silent and not self._had_contact and round_number + 1 >= ROUNDS_WITHOUT_CONTACT
+    def _in_turn(self) -> Iterator[int]:
+        count = len(self.addresses)
+        return (place % count for place in range(self._first, self._first + count))

@@ -45,7 +45,7 @@ class OutcomeUnknown(RaftsmanError):
 
 
 class ApiProblem(RaftsmanError):
-    """A node answered with an error (RFC 9457); the request changed nothing."""
+    """A node answered with an error (RFC 9457); what was to be changed is unchanged."""
 
     def __init__(  # One parameter per field of the answer.
         self,

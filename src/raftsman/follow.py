@@ -5,8 +5,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from raftsman.errors import ConnectionFailed, UnexpectedAnswer
@@ -63,7 +63,7 @@ class LogProgress:
     """The newest instant given out; "" when there is none."""
     _newest: tuple[int, str] = (0, "")  # (attempt, comparable instant)
     _given: int = 0  # Lines of that instant.
-    _to_skip: int = field(default=0)
+    _to_skip: int = 0
 
     def begin_again(self) -> None:
         """Expect lines that were given out already."""
@@ -103,7 +103,7 @@ def log_record(line: bytes) -> LogRecord | None:
     return None
 
 
-def follow_log(open_at: Callable[[str], Answer], *, endless: bool) -> Iterator[LogRecord]:
+def follow_log(open_at: Callable[[str], Answer], *, endless: bool) -> Generator[LogRecord, None, None]:
     """Yield the records of a task's output until its end, whichever nodes fail meanwhile.
 
     *open_at* opens the stream from an instant on ("": from where the user asked). An *endless* stream is over only
@@ -124,7 +124,9 @@ def follow_log(open_at: Callable[[str], Answer], *, endless: bool) -> Iterator[L
     return _continued(reopen, lines_of, lambda record: isinstance(record, LogEnd), endless=endless)
 
 
-def follow_events(open_after: Callable[[str], Answer], after: str, *, endless: bool) -> Iterator[EventView]:
+def follow_events(
+    open_after: Callable[[str], Answer], after: str, *, endless: bool
+) -> Generator[EventView, None, None]:
     """Yield events, each once, without end or (not *endless*) until the stream ends properly.
 
     *open_after* opens the stream behind an event id ("": where it begins). Raises ConnectionFailed after CUTS_IN_A_ROW.
@@ -148,7 +150,7 @@ def _continued(
     is_last: Callable[[T], bool],
     *,
     endless: bool,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yield the records of one stream after the other until one is the last."""
     cuts = 0
     while cuts < CUTS_IN_A_ROW:

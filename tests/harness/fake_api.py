@@ -6,7 +6,6 @@ answer 503, to hang up before or after it did what was asked, to cut a stream. I
 
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ Json = dict[str, Any]
 HANG_UP = "hang up"  # Before anything was done.
 HANG_UP_AFTERWARDS = "hang up afterwards"  # The request has its effect; nobody hears of it.
 CUT = "cut"  # A stream without its end, the connection closed in the middle.
+
+PATIENCE_S = 10.0
 
 AT = "2026-01-31T12:00:00.000Z"
 
@@ -122,6 +123,7 @@ class FakeApi:
         self.contexts: list[Json] = []
         self.page_rows = 1000
         self._changed = threading.Condition()
+        self._shown: dict[str, int] = {}  # By task: the index of what was shown last.
         self._server = _Server(self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -141,6 +143,11 @@ class FakeApi:
             kept = {name: old[name] for name in ("type", "k8sJob", "labels", "attempts") if name in old}
             self.tasks[task_id] = fields | kept | {"index": self.index} | more
             self._changed.notify_all()
+
+    def wait_until_shown(self, task_id: str) -> None:
+        """Wait until somebody has seen the task as it is now."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._shown.get(task_id) == self.tasks[task_id]["index"], timeout=PATIENCE_S)
 
     def paths(self, method: str = "GET") -> list[str]:
         """Return the paths asked for so far."""
@@ -203,6 +210,8 @@ class FakeApi:
         wait_s = parse_duration_ms(query.get("wait", "0")) / 1000
         with self._changed:
             self._changed.wait_for(lambda: self.tasks[task_id]["index"] > index, timeout=wait_s)
+            self._shown[task_id] = self.tasks[task_id]["index"]
+            self._changed.notify_all()
             return Answer(200, self.tasks[task_id], {"Raftsman-Index": str(self.index)})
 
     def _cancel(self, task_id: str) -> Answer:
@@ -262,7 +271,7 @@ class _Conversation(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, *_: Any, **__: Any) -> None:
         pass
 
     def _serve(self) -> None:
@@ -309,12 +318,12 @@ class _Conversation(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def moving(api: FakeApi, task_id: str, *steps: tuple[str, Json], pause_s: float = 0.05) -> Iterator[None]:
-    """Move a task through *steps*, a moment apart, beside what the test does."""
+def moving(api: FakeApi, task_id: str, *steps: tuple[str, Json]) -> Iterator[None]:
+    """Move a task through *steps* beside what the test does, each as soon as the one before has been seen."""
 
     def walk() -> None:
         for state, more in steps:
-            time.sleep(pause_s)
+            api.wait_until_shown(task_id)
             api.move(task_id, state, **more)
 
     thread = threading.Thread(target=walk)

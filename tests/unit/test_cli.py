@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raftsman.cli.main import COMMANDS, main
-from tests.harness.fake_api import CUT, END, HANG_UP_AFTERWARDS, FakeApi, event, line, moving, problem, task
+from tests.harness.fake_api import CUT, END, HANG_UP_AFTERWARDS, FakeApi, Json, event, line, moving, problem, task
 
 JOB = ["submit", "--context", "dev-a", "--image", "busybox"]
 
@@ -136,7 +136,7 @@ def test_no_tasks_is_said_on_stderr(run: Run) -> None:
 
 def test_formats_print_the_apis_own_shapes(api: FakeApi, run: Run) -> None:
     api.put(task("a"), task("b"))
-    assert json.loads(run("get", "tasks", "a", "-o", "json").out) == api.tasks["a"]
+    assert json.loads(run("get", "task", "a", "-o", "json").out) == api.tasks["a"]
     both = json.loads(run("get", "tasks", "-o", "json").out)
     assert [each["taskId"] for each in both["items"]] == ["a", "b"]
     assert both["next"] is None
@@ -168,7 +168,7 @@ def test_watching_named_tasks_ends_with_them(api: FakeApi, run: Run, monkeypatch
 def test_nodes_and_contexts_are_listed(api: FakeApi, run: Run) -> None:
     member = {"name": "alpha", "role": "leader", "url": "http://x", "alive": True, "lag": 0, "contexts": ["dev-a"]}
     api.cluster = {"members": [member | {"slots": 64, "version": "1"}]}
-    context = {"name": "dev-a", "reachableFrom": [], "health": "down", "since": None, "error": "refused"}
+    context: Json = {"name": "dev-a", "reachableFrom": [], "health": "down", "since": None, "error": "refused"}
     api.contexts = [context | {"credentialsExpireAt": None, "running": 3}]
     assert run("get", "nodes").out.splitlines()[1].split() == [
         "alpha",
@@ -257,8 +257,8 @@ def test_following_prints_output_on_stdout_and_words_on_stderr(api: FakeApi, run
     api.logs["a"] = [[line("one"), line("two"), END]]
     api.put(task("a", "queued", spec={"type": "k8s_job", "k8sJob": {"clusterContext": "dev-a", "image": "busybox"}}))
     api.tasks["a"]["spec"]["taskId"] = "a"
-    steps = (("assigned", {"reason": "pulling"}), ("running", {}), ("completed", {}))
-    with moving(api, "a", *steps, pause_s=0.15):
+    steps: list[tuple[str, Json]] = [("assigned", {"reason": "pulling"}), ("running", {}), ("completed", {})]
+    with moving(api, "a", *steps):
         outcome = run(*JOB, "--id", "a", "--follow")
     assert (outcome.code, outcome.out) == (0, "one\ntwo\n")
     said = outcome.err.splitlines()
@@ -373,7 +373,7 @@ def test_cancel_tells_what_became_of_each(api: FakeApi, run: Run) -> None:
 
 def test_cancel_can_wait_for_the_proof(api: FakeApi, run: Run) -> None:
     api.put(task("a", "running"))
-    with moving(api, "a", ("cancelled", {}), pause_s=0.2):
+    with moving(api, "a", ("cancelled", {})):
         assert run("cancel", "--wait", "a").out == "a cancelled\n"
 
 

@@ -1,5 +1,7 @@
 """What is printed: alignment, clipping, spans, stories."""
 
+from typing import cast
+
 import pytest
 
 from raftsman.cli.exits import Code, code_of_error, code_of_task
@@ -13,8 +15,7 @@ from tests.harness import fake_api
 
 
 def task(state: str, **more: object) -> TaskView:
-    view: TaskView = fake_api.task("a", state, **more)  # type: ignore[assignment]
-    return view
+    return cast("TaskView", fake_api.task("a", state, **more))
 
 
 def test_columns_are_aligned_and_nothing_trails() -> None:
@@ -80,8 +81,8 @@ def test_the_reason_of_a_waiting_task_is_what_it_waits_for() -> None:
 
 
 def test_an_event_that_changed_no_state_names_it_once() -> None:
-    event: EventView = fake_api.event(1, "a", "running", "running", conditions=["unreachable"], reason="why")  # type: ignore[assignment]
-    assert event_row(event)[3:] == ["running (unreachable)", "alpha", "why"]
+    event = fake_api.event(1, "a", "running", "running", conditions=["unreachable"], reason="why")
+    assert event_row(cast("EventView", event))[3:] == ["running (unreachable)", "alpha", "why"]
 
 
 @pytest.mark.parametrize(

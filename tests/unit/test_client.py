@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftsman.client import Client, LogCut, LogEnd, LogLine, is_ended
+from raftsman.client import _RANK, Client, LogCut, LogEnd, LogLine, is_ended
 from raftsman.endpoints import Endpoints
 from raftsman.errors import (
     ApiProblem,
@@ -28,6 +28,7 @@ from raftsman.errors import (
     problem_from,
 )
 from raftsman.follow import LogProgress, comparable_instant, log_record
+from raftsman.raft.lifecycle import RANK
 from raftsman.ulid import encode_ulid, new_task_id
 from raftsman.wire.durations import format_duration_ms, parse_duration_ms
 from raftsman.wire.faults import Fault
@@ -63,6 +64,15 @@ def free_address() -> str:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_the_client_knows_the_states_and_their_order() -> None:
+    assert {state.value: rank for state, rank in RANK.items()} == _RANK
+
+
+def test_a_file_of_certificates_that_is_not_there_is_said_at_once() -> None:
+    with pytest.raises(OSError, match="No such file"):
+        Client("https://127.0.0.1:1", ca="/absent.pem")
 
 
 # --- ids and durations ---------------------------------------------------------------------------
@@ -141,6 +151,18 @@ def test_an_answer_that_says_nothing_of_the_first_try_leaves_the_outcome_unknown
     api.failures = [HANG_UP_AFTERWARDS, problem(429, "rate-limited")]
     with pytest.raises(OutcomeUnknown):
         client.submit(SPEC)
+
+
+def test_a_node_that_broke_over_a_submission_leaves_the_outcome_unknown(api: FakeApi, client: Client) -> None:
+    api.failures = [problem(500, "internal")]
+    with pytest.raises(OutcomeUnknown):
+        client.submit(SPEC)
+
+
+def test_a_reading_has_no_unknown_outcome(api: FakeApi, client: Client) -> None:
+    api.failures = [HANG_UP, problem(401, "unauthorized")]
+    with pytest.raises(NotAllowed):
+        client.get("a")
 
 
 def test_a_submission_that_never_reached_a_leader_is_known_to_have_done_nothing(api: FakeApi) -> None:
@@ -252,7 +274,7 @@ def test_a_page_of_a_proxy_still_makes_a_problem() -> None:
     "address", ["", "localhost:7117", "ftp://x", "http://", "http://u:p@x", "http://x y", "http://x:p"]
 )
 def test_an_address_that_is_none_is_refused(address: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError, match=r"(?i)address|port|ipv6"):
         Endpoints([address])
 
 
@@ -327,7 +349,7 @@ def test_waiting_survives_a_node_that_hangs_up(api: FakeApi, client: Client) -> 
 
 def test_watching_shows_every_state_until_the_end(api: FakeApi, client: Client) -> None:
     api.put(task("a", "queued"))
-    with moving(api, "a", ("running", {}), ("failed", {}), pause_s=0.1):
+    with moving(api, "a", ("running", {}), ("failed", {})):
         assert [each["state"] for each in client.watch("a")] == ["queued", "running", "failed"]
 
 
@@ -403,7 +425,7 @@ def test_a_reader_that_stops_early_hangs_up(api: FakeApi, client: Client) -> Non
     api.put(task("a", "running"))
     records = client.logs("a", follow=True)
     next(records)
-    records.close()  # type: ignore[attr-defined]
+    records.close()
 
 
 def test_instants_sort_as_text_whatever_their_precision() -> None:

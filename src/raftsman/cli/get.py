@@ -24,7 +24,14 @@ WATCH_SHARE = 10
 Named = TypeVar("Named", MemberView, ContextView)
 
 
-@click.group(name="get")
+class _Plurals(click.Group):
+    """Commands that answer to the singular of their name too."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, f"{cmd_name}s")
+
+
+@click.group(name="get", cls=_Plurals)
 def command() -> None:
     """List tasks, nodes or contexts."""
 

@@ -59,3 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         return Code.INTERRUPTED
     return result if isinstance(result, int) else Code.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

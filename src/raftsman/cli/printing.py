@@ -46,6 +46,7 @@ def _yaml(value: object) -> str:
 
     yaml = YAML(pure=True)
     yaml.default_flow_style = False
+    yaml.width = 4096  # Sentences stay on their line.
     text = io.StringIO()
     yaml.dump(value, text)
     return text.getvalue()

@@ -5,6 +5,7 @@ whichever of the two wins, the other one was meant by somebody.
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,7 +122,7 @@ def _check_json(name: str, value: object, pointer: str, depth: int) -> None:
     elif isinstance(value, list):
         for place, member in enumerate(value):
             _check_json(name, member, f"{pointer}/{place}", depth + 1)
-    elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124
+    elif isinstance(value, float) and not math.isfinite(value):
         raise InvalidFile(f"{name}: {pointer}: {value} is not a number in JSON")
     elif value is not None and not isinstance(value, str | int | float | bool):
         raise InvalidFile(f"{name}: {pointer}: {_kind(value)} has no place in a task")
