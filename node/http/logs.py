@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 
 from raftsman.executor.jobs import CONTAINER
-from raftsman.executor.output import Cut, End, LogLine, Output
+from raftsman.executor.output import Cut, End, LogLine
 from raftsman.node.forward import FORWARDED_BY
 from raftsman.node.http.problems import Problem, invalid_parameter
 from raftsman.node.http.site import Site, bool_parameter, int_parameter, known_parameters, site_of
@@ -99,18 +99,15 @@ async def _records(
         for record in _from_row(find_task(site, task_id), number):
             yield record
         return
-    async for record in _read(output, tail=tail, since=since, follow=follow):
+    async for record in output.read(tail=tail, since=since, follow=follow):
+        if follow and isinstance(record, End) and record.end != "complete" and not find_task(site, task_id).ended:
+            return  # Another node goes on with it; without an end the client asks again, and is led there.
         yield record
 
 
 def _may_come(site: Site, task_id: str, number: int) -> bool:
     task = find_task(site, task_id)
     return not task.ended and (task.attempt is None or task.attempt.number <= number)
-
-
-async def _read(output: Output, *, tail: int | None, since: str, follow: bool) -> AsyncIterator[LogLine | Cut | End]:
-    async for record in output.read(tail=tail, since=since, follow=follow):
-        yield record
 
 
 def _from_row(task: Task, number: int) -> list[LogLine | Cut | End]:
