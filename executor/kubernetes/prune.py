@@ -16,8 +16,10 @@ _METADATA = (
     "labels",
     "annotations",
     "deletionTimestamp",
+    "deletionGracePeriodSeconds",  # With the stamp it tells when the deletion was asked for.
     "creationTimestamp",
 )
+_CONTAINERS = ("initContainers", "containers")
 _JOB_SPEC = ("ttlSecondsAfterFinished", "suspend")
 JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 
@@ -62,12 +64,20 @@ def prune_job(job: Json) -> Json:
 def prune_pod(pod: Json) -> Json:
     """Return the parts of a Pod that decisions need."""
     spec = _mapping(pod.get("spec"))
-    containers = [{"name": _mapping(container).get("name", "")} for container in _list(spec.get("containers"))]
+    containers = {key: [_container(each) for each in _list(spec.get(key))] for key in _CONTAINERS if spec.get(key)}
     return {
         "metadata": _metadata(pod),
-        "spec": {**_pick(spec, ("nodeName",)), "containers": containers},
+        "spec": {**_pick(spec, ("nodeName", "schedulingGates")), **containers},
         "status": _mapping(pod.get("status")),
     }
+
+
+def _container(container: Any) -> Json:
+    """Return its name, and its memory limit for the message of an OOM kill."""
+    named = {"name": _mapping(container).get("name", "")}
+    limits = _mapping(_mapping(_mapping(container).get("resources")).get("limits"))
+    memory = limits.get("memory")
+    return {**named, "resources": {"limits": {"memory": memory}}} if memory is not None else named
 
 
 def _metadata(found: Json) -> Json:

@@ -63,8 +63,8 @@ class _Search:
         advice = [each.problem.retry_after_s for each in self.failures.values() if each.problem]
         given = [seconds for seconds in advice if seconds is not None]
         if given:
-            return min(*given, LONGEST_RETRY_AFTER_S)
-        return min(FIRST_PAUSE_S * 2**round_number, LONGEST_PAUSE_S) * _jitter.uniform(0.5, 1.0)
+            return min([*given, LONGEST_RETRY_AFTER_S])
+        return min(FIRST_PAUSE_S * 2.0**round_number, LONGEST_PAUSE_S) * _jitter.uniform(0.5, 1.0)
 
     def conclusion(self) -> RaftsmanError:
         """Return what to raise now that nobody could answer."""

@@ -58,7 +58,7 @@ class NodeProcess:
             )
 
     def signal(self, number: int) -> None:
-        """Send a signal: SIGKILL, SIGSTOP, SIGCONT …"""
+        """Send a signal such as SIGKILL, SIGSTOP or SIGCONT."""
         assert self.process is not None
         self.process.send_signal(number)
 
@@ -144,8 +144,11 @@ class NodeGroup:
 
     def wait_ready(self, contexts: Sequence[str] = (), within_s: float = READY_S) -> None:
         """Wait until every running node is ready and reaches *contexts*."""
-        for node in self.running():
-            eventually(lambda node=node: node.get("/readyz"), within_s=within_s, what=f"{node.name} is ready")
+
+        def ready() -> bool:
+            return all(node.get("/readyz") for node in self.running())
+
+        eventually(ready, within_s=within_s, what="all running nodes are ready")
 
         def reached() -> bool:
             view = self.running()[0].get("/v1/contexts") or {"items": []}

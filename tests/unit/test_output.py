@@ -22,7 +22,7 @@ def at_second(second: int) -> str:
 
 def fill(output: Output, count: int, *, start: int = 0) -> None:
     for n in range(start, start + count):
-        output.append(AT, "mixed", f"line {n:04}".encode())
+        output.append(AT, "stdout", f"line {n:04}".encode())
 
 
 def names_in(folder: Path) -> list[str]:
@@ -80,7 +80,7 @@ def test_kept_and_missing_bytes_add_up_for_every_reader(sizes: list[int], head: 
     kept = KeptLines(head, tail)
     mark, seen_bytes = kept.start(), 0
     for n, size in enumerate(sizes, start=1):
-        kept.add(encode(AT, "mixed", b"x" * size))
+        kept.add(encode(AT, "stdout", b"x" * size))
         if n % pace == 0:  # A reader that looks in now and then.
             mark, seen_bytes = look(kept, mark, seen_bytes)
     before = None
@@ -107,22 +107,22 @@ async def test_the_first_and_the_last_lines_are_kept_and_the_bytes_between_them_
 async def test_a_line_that_does_not_fit_closes_the_head(tmp_path: Path) -> None:
     output = OutputStore(tmp_path, NARROW).open("t", 1)
     for line in (b"a", b"b" * 90, b"c"):
-        output.append(AT, "mixed", line)
+        output.append(AT, "stdout", line)
     assert await texts(output) == ["a", 91, "c"]
 
 
 async def test_a_long_line_is_cut_and_says_how_much_is_missing(store: OutputStore) -> None:
     output = store.open("t", 1)
-    output.append(AT, "mixed", b"x" * (LINE_BYTES + 5), beyond_bytes=7)
+    output.append(AT, "stdout", b"x" * (LINE_BYTES + 5), beyond_bytes=7)
     assert await texts(output) == ["x" * LINE_BYTES + "… [12 bytes cut]"]
 
 
 async def test_bytes_that_are_no_utf8_are_replaced_and_others_left_alone(store: OutputStore) -> None:
     output = store.open("t", 1)
-    output.append("", "mixed", b"\xff\x00\r")
+    output.append("", "stdout", b"\xff\x00\r")
     output.append(AT, "stderr", b"")
     assert [each async for each in output.read()] == [
-        LogLine(1, "mixed", "", "\ufffd\x00\r"),
+        LogLine(1, "stdout", "", "\ufffd\x00\r"),
         LogLine(1, "stderr", AT, ""),
     ]
 
@@ -157,7 +157,7 @@ async def test_tail_counts_lines_from_the_end(tmp_path: Path, tail: int, seen: l
 async def test_since_shows_what_is_not_older_and_no_cut_before_it(tmp_path: Path) -> None:
     output = OutputStore(tmp_path, NARROW).open("t", 1)
     for second in range(10, 22):
-        output.append(at_second(second), "mixed", b"%d" % second)
+        output.append(at_second(second), "stdout", b"%d" % second)
     assert await texts(output, since=at_second(11)) == ["11", "12", 6 * 3, "19", "20", "21"]
     assert await texts(output, since="2026-01-02T03:04:19.5Z") == ["20", "21"]
 
@@ -214,7 +214,7 @@ async def test_the_tail_text_has_the_last_whole_lines_that_fit(store: OutputStor
 
 async def test_of_a_last_line_that_does_not_fit_the_tail_text_has_the_end(store: OutputStore) -> None:
     output = store.open("t", 1)
-    output.append(AT, "mixed", "ä".encode() * 50 + b"end")
+    output.append(AT, "stdout", "ä".encode() * 50 + b"end")
     assert output.tail_text(10) == "…ääend"
     assert output.tail_text(2) == ""
 
@@ -229,7 +229,7 @@ async def test_the_tail_text_does_not_reach_over_a_gap(tmp_path: Path) -> None:
 def test_the_tail_text_never_exceeds_its_limit(lines: list[bytes], limit: int) -> None:
     kept = KeptLines(60, 60)
     for line in lines:
-        kept.add(encode(AT, "mixed", line))
+        kept.add(encode(AT, "stdout", line))
     assert len(last_text(kept, limit).encode()) <= limit
 
 
@@ -240,7 +240,7 @@ async def test_an_ended_output_reads_the_same_after_a_restart(tmp_path: Path) ->
     store = OutputStore(tmp_path, NARROW)
     output = store.open("t", 1)
     fill(output, 9)
-    output.append("", "mixed", b"\xff \r\x00")
+    output.append("", "stdout", b"\xff \r\x00")
     output.finish("truncated", "the Pod is gone")
     again = OutputStore(tmp_path, NARROW).find("t", 1)
     assert again is not None
@@ -272,7 +272,7 @@ async def test_a_torn_final_file_is_no_output(tmp_path: Path) -> None:
 async def test_the_head_goes_to_disk_by_itself(store: OutputStore, tmp_path: Path) -> None:
     output = store.open("t", 1)
     for _ in range(5):
-        output.append(AT, "mixed", b"x" * LINE_BYTES)
+        output.append(AT, "stdout", b"x" * LINE_BYTES)
     assert (tmp_path / "t" / "1" / "draft").stat().st_size >= 4 * LINE_BYTES
     output.finish("complete")
     assert names_in(tmp_path / "t" / "1") == ["output"]
@@ -281,7 +281,7 @@ async def test_the_head_goes_to_disk_by_itself(store: OutputStore, tmp_path: Pat
 async def test_a_closing_store_writes_what_it_holds(store: OutputStore, tmp_path: Path) -> None:
     fill(store.open("t", 1), 1)
     store.close()
-    assert (tmp_path / "t" / "1" / "draft").read_bytes() == f"{AT} mixed line 0000\n".encode()
+    assert (tmp_path / "t" / "1" / "draft").read_bytes() == f"{AT} stdout line 0000\n".encode()
 
 
 async def test_a_disk_that_refuses_costs_no_reader_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -134,8 +134,8 @@ ABC = stamped("a", "b", "c")
 async def test_lines_carry_the_time_that_kubernetes_gave_them() -> None:
     seen = await captured(ScriptedLog([[stamped("a", "b")], [stamped("a", "b")]]))
     assert seen == [
-        LogLine(1, "mixed", f"{S5}.000000001Z", "a"),
-        LogLine(1, "mixed", f"{S5}.000000002Z", "b"),
+        LogLine(1, "stdout", f"{S5}.000000001Z", "a"),
+        LogLine(1, "stdout", f"{S5}.000000002Z", "b"),
         End("complete", ""),
     ]
 
@@ -189,7 +189,7 @@ async def test_a_timestamp_that_was_cut_off_is_no_line() -> None:
 async def test_a_line_without_a_timestamp_takes_the_last_one() -> None:
     stream = stamped("a") + b"unable to read the log: rotated\n"
     seen = await captured(ScriptedLog([[stream], [stream]]))
-    assert seen[1] == LogLine(1, "mixed", f"{S5}.000000001Z", "unable to read the log: rotated")
+    assert seen[1] == LogLine(1, "stdout", f"{S5}.000000001Z", "unable to read the log: rotated")
     assert len(lines_of(seen)) == 2
 
 

@@ -48,7 +48,7 @@ def reason_of(task: TaskView) -> str:
     waiting = task.get("waiting")
     cause = f"{task['cause']}: " if task["cause"] else ""
     if task["state"] == "failed":
-        return f"{cause}{task['error'] or task['reason'] or ''}"
+        return f"{cause}{task['reason'] or task['error'] or ''}"
     return (waiting["message"] if waiting else None) or task["reason"] or ""
 
 
