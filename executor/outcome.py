@@ -214,8 +214,9 @@ def _end_message(pod: Json, end: End) -> str:
 
 
 def _tail(output: str) -> str:
-    """Return the end of a container's output, where programs say what went wrong."""
-    raw = output.encode(errors="replace")
+    """Return the last line of a container's output, where programs say what went wrong."""
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "")
+    raw = last.encode(errors="replace")
     return raw.decode() if len(raw) <= LAST_WORDS_BYTES else "…" + raw[-LAST_WORDS_BYTES:].decode(errors="ignore")
 
 

@@ -180,9 +180,7 @@ def _found_cluster(table: TaskTable, _entry: Entry, command: FoundCluster) -> Ed
 def _member_joined(table: TaskTable, entry: Entry, command: MemberJoined) -> Edits | Refused:
     new = command.member
     if not new.node or len(new.contexts) > limits.CONTEXTS_PER_MEMBER:
-        return Refused(
-            code="invalid-member", detail=f"a member has a name and at most {limits.CONTEXTS_PER_MEMBER} contexts"
-        )
+        return Refused(code="invalid-member", detail=f"a member has a name and ≤ {limits.CONTEXTS_PER_MEMBER} contexts")
     if new.node not in table.members and len(table.members) >= limits.MEMBERS:
         return Refused(code="too-many-members", detail=f"a cluster has at most {limits.MEMBERS} members")
     return Edits(members=(msgspec.structs.replace(new, joined_at=entry.at, lost_at=None),))
@@ -194,7 +192,7 @@ def _member_updated(table: TaskTable, _entry: Entry, command: MemberUpdated) -> 
     if old is None:
         return Refused(code="unknown-member", detail=f"{new.node} has not joined")
     if len(new.contexts) > limits.CONTEXTS_PER_MEMBER:
-        return Refused(code="invalid-member", detail=f"a member has at most {limits.CONTEXTS_PER_MEMBER} contexts")
+        return Refused(code="invalid-member", detail=f"a member has ≤ {limits.CONTEXTS_PER_MEMBER} contexts")
     return Edits(members=(msgspec.structs.replace(new, joined_at=old.joined_at, lost_at=old.lost_at),))
 
 
@@ -231,7 +229,9 @@ def _submit(table: TaskTable, entry: Entry, command: Submit) -> Edits | Refused:
         if present.spec == command.spec:
             return NOTHING
         return Refused(code="task-exists", detail=f"task {command.task_id} exists with another specification")
-    if not 0 < len(command.task_id) <= limits.TASK_ID_CHARS or len(command.spec) > limits.SPEC_BYTES:
+    if not 0 < len(command.task_id) <= limits.TASK_ID_CHARS:
+        return Refused(code="invalid-spec", detail=f"a task's id has 1 to {limits.TASK_ID_CHARS} characters")
+    if len(command.spec) > limits.SPEC_BYTES:
         return Refused(code="too-large", detail=f"a specification has at most {limits.SPEC_BYTES} bytes")
     try:
         spec = unpack_spec(command.spec)
@@ -298,11 +298,15 @@ def _reassign(table: TaskTable, _entry: Entry, command: Reassign) -> Edits | Ref
     assert task.attempt is not None
     if task.attempt.node != command.from_node:
         return Refused(code="not-assigned", detail=f"{command.task_id} is looked after by {task.attempt.node}")
+    holder = table.members.get(command.from_node)
+    if holder is not None and holder.lost_at is None:
+        return Refused(code="not-lost", detail=f"{command.from_node} answers, so it keeps {command.task_id}")
     unable = _able_member(table, command.node, task)
     if unable is not None:
         return unable
     moved = msgspec.structs.replace(task.attempt, node=command.node)
-    reason = f"taken over by node {command.node}, because node {command.from_node} does not answer"
+    taken = f"taken over by node {command.node}, because node {command.from_node} does not answer"
+    reason = _stop_reason(task.stop) if task.stop else taken
     return Edits(tasks=(msgspec.structs.replace(task, attempt=moved, unreachable=False, reason=reason),))
 
 
@@ -327,7 +331,7 @@ def _report(table: TaskTable, entry: Entry, command: Report) -> Edits | Refused:
         state=state,
         attempt=attempt,
         unreachable=command.unreachable,
-        reason=task.reason if task.stop else limits.clip(command.reason),
+        reason=_stop_reason(task.stop) if task.stop else limits.clip(command.reason),
         pending_cause=command.cause,
         job=command.job or task.job,
     )
@@ -448,8 +452,11 @@ def _stop(task: Task, stop: Stop) -> Edits:
     if task.stop is not None:
         return NOTHING
     stop = msgspec.structs.replace(stop, message=limits.clip(stop.message))
-    reason = _STOP_REASONS[stop.kind] + (f" ({stop.message})" if stop.message else "")
-    return Edits(tasks=(msgspec.structs.replace(task, stop=stop, reason=limits.clip(reason)),))
+    return Edits(tasks=(msgspec.structs.replace(task, stop=stop, reason=_stop_reason(stop)),))
+
+
+def _stop_reason(stop: Stop) -> str:
+    return limits.clip(_STOP_REASONS[stop.kind] + (f" ({stop.message})" if stop.message else ""))
 
 
 def _attempted(table: TaskTable, task_id: TaskId, attempt: int | None) -> Task | Refused:

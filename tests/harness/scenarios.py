@@ -2,7 +2,7 @@
 
 A scenario is a text: prose after ``#``, then blocks of commands, each followed by ``----`` and the answers. A command
 is a kind of ``commands.KINDS`` with its first fields in order and the others as ``name=value``; the looks ``task``,
-``history``, ``tasks`` and ``members`` show rows. Entry number *n* enters the log *n* seconds after the beginning.
+``wishes``, ``history``, ``tasks`` and ``members`` show rows. Entry number *n* enters the log *n* seconds after the beginning.
 Nothing here judges an answer: ``test_scenarios`` compares the text with what ``play`` makes of it.
 """
 
@@ -19,6 +19,8 @@ from raftsman.raft.records import Change, Instant, Row, Task, TaskSpec
 from raftsman.raft.table import TaskTable
 
 RULER = "----"
+WISHES = ("type", "context", "priority", "timeout_ms", "start_timeout_ms", "placement")
+"""What a row repeats from its specification, and what never changes."""
 
 POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "found-cluster": ("uuid",),
@@ -182,7 +184,13 @@ def _circumstances(change: Change) -> str:
 
 def _show_task(table: TaskTable, task_id: str) -> Iterator[str]:
     task = table.task(task_id)
-    return _fields(task, hidden=("spec", "changes")) if task else iter([f"no task {task_id}"])
+    return _fields(task, hidden=(*WISHES, "spec", "changes")) if task else iter([f"no task {task_id}"])
+
+
+def _show_wishes(table: TaskTable, task_id: str) -> Iterator[str]:
+    task = table.task(task_id)
+    assert task is not None, f"no task {task_id}"
+    return _fields(task, hidden=tuple(set(Task.__struct_fields__) - set(WISHES)))
 
 
 def _show_history(table: TaskTable, task_id: str) -> Iterator[str]:
@@ -214,7 +222,7 @@ def _show_members(table: TaskTable) -> Iterator[str]:
 def _fields(row: Row, *, hidden: tuple[str, ...]) -> Iterator[str]:
     """Yield what is not at its default, a field a line."""
     for name, value in msgspec.to_builtins(row, builtin_types=(bytes,)).items():
-        if name in hidden:
+        if name in hidden or value in ({}, ""):
             continue
         if isinstance(value, dict):
             yield f"{name}: " + " ".join(f"{key}={shlex.quote(str(each))}" for key, each in value.items())
@@ -224,6 +232,7 @@ def _fields(row: Row, *, hidden: tuple[str, ...]) -> Iterator[str]:
 
 LOOKS: Mapping[str, Callable[..., Iterator[str]]] = {
     "task": _show_task,
+    "wishes": _show_wishes,
     "history": _show_history,
     "tasks": _show_tasks,
     "members": _show_members,

@@ -282,7 +282,7 @@ def test_a_failed_task_says_whose_move_it_is(api: FakeApi, run: Run) -> None:
         "task a failed",
         "  cause:     NonZeroExit (a matter of the user)",
         "  exit code: 7",
-        "  message:   Job failed",
+        "  error:     Job failed",
         "  end of the output:",
         "    boom",
         "  next:      raftsman logs a",

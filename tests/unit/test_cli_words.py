@@ -62,7 +62,7 @@ def test_a_failure_tells_cause_message_output_and_what_to_do() -> None:
     assert failure_story(failed, with_output=True) == [
         "  cause:     OOMKilled (a matter of the user)",
         "  exit code: 137",
-        "  message:   Job failed",
+        "  error:     Job failed",
         "  end of the output:",
         "    one",
         "    two",

@@ -84,6 +84,8 @@ def failure_story(task: TaskView, *, with_output: bool) -> list[str]:
     if code is not None and code >= 0:
         lines.append(f"  exit code: {code}")
     lines += [f"  message:   {each}" for each in _messages(task)]
+    if task["error"] and plain(task["error"]) not in _messages(task):
+        lines.append(f"  error:     {plain(task['error'])}")
     output = (task.get("stderrTail") or task.get("stdoutTail") or "") if with_output else ""
     if output:
         lines += ["  end of the output:", *(f"    {plain(line)}" for line in output.splitlines())]
@@ -92,7 +94,7 @@ def failure_story(task: TaskView, *, with_output: bool) -> list[str]:
 
 def _messages(task: TaskView) -> list[str]:
     attempts = task.get("attempts") or []
-    candidates = [task["error"], attempts[-1]["message"] if attempts else None, task["reason"]]
+    candidates = [attempts[-1]["message"] if attempts else None, task["reason"]]
     return list(dict.fromkeys(plain(each) for each in candidates if each))
 
 

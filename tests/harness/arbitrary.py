@@ -1,0 +1,163 @@
+"""Rows and commands by chance, for properties.
+
+``rows_of`` makes any value that a type allows; ``commands`` makes those that meet each other, because they
+speak of the same few tasks, nodes and Jobs.
+"""
+
+import enum
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from hypothesis import strategies as st
+
+from raftsman.raft.codec import pack_spec
+from raftsman.raft.commands import (
+    Assign,
+    Barrier,
+    Cancel,
+    Command,
+    Entry,
+    Expire,
+    Forget,
+    FoundCluster,
+    MemberBack,
+    MemberJoined,
+    MemberLost,
+    MemberUpdated,
+    Reassign,
+    Report,
+    Submit,
+)
+from raftsman.raft.lifecycle import Cause, Signal, StopKind
+from raftsman.raft.records import (
+    ContextName,
+    Instant,
+    JobCounts,
+    K8sJobSpec,
+    Member,
+    MemberContext,
+    NodeId,
+    Row,
+    TaskId,
+    TaskSpec,
+)
+
+R = TypeVar("R", bound=Row)
+Strategies = Mapping[type, st.SearchStrategy[Any]]
+
+PLAIN: Strategies = {
+    str: st.text(max_size=12),
+    int: st.integers(-(2**63), 2**63 - 1),
+    bool: st.booleans(),
+    bytes: st.binary(max_size=24),
+    types.NoneType: st.none(),
+}
+"""Any value of a plain type; integers as wide as msgpack's."""
+
+
+def rows_of(row: type[R], plain: Strategies = PLAIN) -> st.SearchStrategy[R]:
+    """Return a strategy for any value of *row*, with plain values from *plain*; fields are left out at times."""
+    required, optional = {}, {}
+    for field in msgspec.structs.fields(row):
+        (required if field.required else optional)[field.name] = _values(field.type, plain)
+    fields = st.fixed_dictionaries(required, optional=optional)
+    return fields.map(lambda values: row(**values))
+
+
+def _values(kind: Any, plain: Strategies) -> st.SearchStrategy[Any]:
+    kind = getattr(kind, "__supertype__", kind)  # NewType.
+    if kind in plain:
+        return plain[kind]
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return st.sampled_from(kind)
+    if isinstance(kind, type) and issubclass(kind, Row):
+        return rows_of(kind, plain)
+    return _composite(kind, plain)
+
+
+def _composite(kind: Any, plain: Strategies) -> st.SearchStrategy[Any]:
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) is not tuple:
+        return st.one_of([_values(part, plain) for part in parts])
+    if parts[-1] is Ellipsis:
+        return st.lists(_values(parts[0], plain), max_size=3).map(tuple)
+    return st.tuples(*(_values(part, plain) for part in parts))
+
+
+# --- commands that meet -----------------------------------------------------------------------
+
+TASKS = st.sampled_from([TaskId("t1"), TaskId("t2"), TaskId("t3")])
+NODES = st.sampled_from([NodeId("alpha"), NodeId("beta")])
+CONTEXTS = st.sampled_from([ContextName("prod"), ContextName("stage")])
+ATTEMPTS = st.sampled_from([1, 1, 1, 2])
+UIDS = st.sampled_from(["", "u1", "u2"])
+TEXTS = st.sampled_from(["", "because", "日本" * 700])
+INSTANTS = st.integers(0, 2**40).map(Instant)
+
+SPECS = st.builds(
+    lambda context, priority: pack_spec(
+        TaskSpec(type="k8s_job", k8s_job=K8sJobSpec(context=context, image="busybox"), priority=priority)
+    ),
+    CONTEXTS,
+    st.sampled_from([0, 0, 7]),
+)
+
+MEMBERS = st.builds(
+    lambda node, names: Member(
+        node=node, url=f"http://{node}", contexts=tuple(MemberContext(name=name) for name in sorted(names))
+    ),
+    NODES,
+    st.sets(CONTEXTS, min_size=1),
+)
+
+REPORTS = st.builds(
+    Report,
+    task_id=TASKS,
+    attempt=ATTEMPTS,
+    node=NODES,
+    signal=st.sampled_from(Signal),
+    job_name=UIDS,
+    job_uid=UIDS,
+    started_at=st.none() | INSTANTS,
+    ended_at=st.none() | INSTANTS,
+    exit_code=st.none() | st.integers(0, 255),
+    cause=st.none() | st.sampled_from(Cause),
+    message=TEXTS,
+    reason=TEXTS,
+    unreachable=st.booleans(),
+    job=st.none() | st.builds(JobCounts, active=st.integers(0, 1)),
+    output_tail=TEXTS,
+)
+
+
+def _meeting() -> list[st.SearchStrategy[Command]]:
+    return [
+        st.builds(FoundCluster, uuid=UIDS),
+        st.builds(MemberJoined, member=MEMBERS),
+        st.builds(MemberUpdated, member=MEMBERS),
+        st.builds(MemberLost, node=NODES),
+        st.builds(MemberBack, node=NODES),
+        st.builds(Submit, task_id=TASKS, spec=SPECS, submitter_node=NODES),
+        st.builds(Assign, task_id=TASKS, attempt=ATTEMPTS, node=NODES),
+        st.builds(Reassign, task_id=TASKS, attempt=ATTEMPTS, from_node=NODES, node=NODES),
+        REPORTS,
+        REPORTS,  # Most of a log is reports.
+        st.builds(Cancel, task_id=TASKS),
+        st.builds(Expire, task_id=TASKS, attempt=ATTEMPTS, kind=st.sampled_from(StopKind)),
+        st.builds(Forget, task_ids=st.lists(TASKS, max_size=2).map(tuple)),
+        st.builds(Barrier),
+    ]
+
+
+def commands() -> st.SearchStrategy[Command]:
+    """Return a strategy for commands about the same few things."""
+    return st.one_of(_meeting())
+
+
+def entries(of: st.SearchStrategy[Command]) -> st.SearchStrategy[Entry]:
+    """Return a strategy for log entries that carry *of*."""
+    build: Callable[..., Entry] = Entry
+    return st.builds(build, command_id=st.just("c"), command=of, at=INSTANTS, principal=st.sampled_from(["", "ann"]))
