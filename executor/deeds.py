@@ -13,13 +13,15 @@ from typing import assert_never
 import msgspec
 
 from raftsman.executor import podstatus
-from raftsman.executor.jobs import AlreadyExists, Denied, Jobs, Json, KubernetesError, Unreachable
+from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, Unreachable
 from raftsman.executor.manifest import build_job, is_ours, job_name
 from raftsman.executor.outcome import create_refusal
 from raftsman.executor.output import Output
 from raftsman.executor.reconcile import Action, Conclude, Confirm, Create, Delete, Notes, ReadEvents, Tell
+from raftsman.executor.waits import Waiting
 from raftsman.raft.codec import unpack_spec
 from raftsman.raft.commands import Refused, Report
+from raftsman.raft.limits import clip
 from raftsman.raft.records import Instant, Task
 from raftsman.raft.replica import Applied, Outcome
 
@@ -44,10 +46,13 @@ class Watched:
     found: Json | None = None  # The Job as an answer showed it, until the mirror shows it as well.
     found_at: Instant | None = None
     ambiguous: bool = False  # A create was sent and not answered: a Job may exist.
+    counted: bool = False  # Its Job has been met, and counted as created or adopted.
     events: dict[str, list[Json]] = field(default_factory=dict)
     output: Output | None = None
     capture: "asyncio.Task[None] | None" = None
     pod: Json | None = None  # The one whose output is captured, as seen last.
+    output_awaited: bool = False  # Its end has had its time; a conclusion that is repeated does not wait again.
+    resume_at: Instant | None = None  # Not looked at before, after an error of ours.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,12 @@ class Deeds:
             log.info("task %s: %s: %s; trying again", task.task_id, type(action).__name__.lower(), error.message)
             await asyncio.sleep(CONFIRM_EVERY_S)
 
+    def count_once(self, watched: Watched, context: str, *, created: bool) -> None:
+        """Count the attempt's Job, the first time this node meets it, as created here or adopted."""
+        if not watched.counted:
+            watched.counted = True
+            (self.on_created if created else self.on_adopted)(context)
+
     # --- the log ---
 
     async def _tell(self, report: Report, watched: Watched) -> None:
@@ -99,8 +110,9 @@ class Deeds:
                 await asyncio.sleep(REPEAT_PROPOSAL_S)
 
     async def _conclude(self, report: Report, watched: Watched) -> None:
-        if watched.capture is not None and not watched.capture.done():
+        if watched.capture is not None and not watched.output_awaited:
             await asyncio.wait({watched.capture}, timeout=LAST_OUTPUT_S)
+            watched.output_awaited = True
         tail = watched.output.tail_text() if watched.output is not None else ""
         await self._tell(msgspec.structs.replace(report, output_tail=tail), watched)
 
@@ -115,16 +127,16 @@ class Deeds:
         manifest = build_job(task, spec, cluster=self.cluster(), pod_security=self.pod_security(attempt.context))
         try:
             job: Json | None = await jobs.create_job(attempt.namespace, manifest)
-            self.on_created(attempt.context)
+            self.count_once(watched, attempt.context, created=True)
         except AlreadyExists:
             job = await jobs.get_job(attempt.namespace, name)
-            if job is not None and is_ours(job, cluster=self.cluster(), task_id=task.task_id, attempt=attempt.number):
-                self.on_adopted(attempt.context)
+            if job is None:  # It went between the two answers.
+                self._try_again(RETRY_CREATE_MS, watched)
+            elif is_ours(job, cluster=self.cluster(), task_id=task.task_id, attempt=attempt.number):
+                self.count_once(watched, attempt.context, created=watched.ambiguous)
         except Unreachable as error:
-            watched.ambiguous = True
-            pause_ms = max(RETRY_CREATE_MS, int(1000 * (error.retry_after_s or 0)))
-            watched.notes = replace(watched.notes, retry_at=Instant(self.now() + pause_ms))
             log.info("task %s: no answer to the creation of %s: %s", task.task_id, name, error.message)
+            self._note_silence(error, watched)
             return
         except Denied as error:
             job = await jobs.get_job(attempt.namespace, name) if watched.ambiguous else None
@@ -132,10 +144,21 @@ class Deeds:
                 self._note_refusal(error, watched)
         self._note_found(job, watched)
 
+    def _try_again(self, pause_ms: int, watched: Watched) -> None:
+        watched.notes = replace(watched.notes, retry_at=Instant(self.now() + pause_ms))
+
+    def _note_silence(self, error: Unreachable, watched: Watched) -> None:
+        if watched.ambiguous:  # Not for the first time: whoever waits is told.
+            message = clip(f"the creation of its Job gets no answer: {error.message}")
+            wait = Waiting(cause=None, message=message, grace_ms=None)
+            watched.notes = replace(watched.notes, refusal=wait)
+        watched.ambiguous = True
+        self._try_again(max(RETRY_CREATE_MS, int(1000 * (error.retry_after_s or 0))), watched)
+
     def _note_refusal(self, error: Denied, watched: Watched) -> None:
         watched.ambiguous = False
-        retry_at = Instant(self.now() + RETRY_REFUSED_MS)
-        watched.notes = replace(watched.notes, refusal=create_refusal(error), retry_at=retry_at)
+        watched.notes = replace(watched.notes, refusal=create_refusal(error))
+        self._try_again(RETRY_REFUSED_MS, watched)
 
     def _note_found(self, job: Json | None, watched: Watched) -> None:
         if job is not None:
@@ -144,8 +167,12 @@ class Deeds:
 
     async def _delete(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
         assert task.attempt is not None
-        found = await jobs.delete_job(task.attempt.namespace, name, uid)
-        watched.notes = replace(watched.notes, deletion=found)
+        try:
+            found = await jobs.delete_job(task.attempt.namespace, name, uid)
+        except Conflict:
+            found = None  # The name has passed to another Job.
+        watched.found = None
+        watched.notes = replace(watched.notes, deletion=found or watched.notes.deletion, vanished=found is None)
 
     async def _confirm(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
         assert task.attempt is not None
@@ -153,6 +180,7 @@ class Deeds:
         job = await jobs.get_job(namespace, name)
         if job is not None and uid in ("", podstatus.text(podstatus.part(job, "metadata"), "uid")):
             self._note_found(job, watched)
+            watched.notes = replace(watched.notes, vanished=False)
             return
         pods = await jobs.list_pods(namespace, uid) if uid else []
         if pods:

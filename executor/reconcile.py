@@ -22,6 +22,8 @@ from raftsman.raft.records import Attempt, Instant, Task
 NO_ADAPTER = "Kubernetes adapter not available"
 """What a task is told whose node has lost the context from its settings."""
 
+ORPHAN_MS = 10_000
+"""A Job that still works so long after its task has ended is not just shown late: nobody waits for it."""
 BLIND_MS = 5_000
 """A context that cannot be seen for so long makes its attempts unreachable; shorter gaps happen at every reconnect."""
 TELL_AFTER_MS = 2_000
@@ -53,11 +55,13 @@ class Notes:
 
     blind_since: Instant | None = None
     waits_since: Instant | None = None  # Since when the Job is there and has not run.
-    wait: tuple[Cause | None, Instant] | None = None  # The current cause of waiting, and since when.
+    wait: tuple[Cause | None, Instant | None] | None = None  # The current cause of waiting; when patience with it ends.
     reported_at: Instant | None = None
     events_at: Instant | None = None
     refusal: Outcome | Waiting | None = None  # What the last create was told.
     retry_at: Instant | None = None  # Not before, after a create that failed.
+    seen: str = ""  # The UID of the attempt's Job, once it was seen: it never gets another one, reported or not.
+    vanished: bool = False  # A deletion has found that Job gone; the mirror may still show it.
     absent: bool = False  # A quorum read has found neither Job nor Pods.
     deletion: Json | None = None  # The Job as our own deletion found it.
 
@@ -116,12 +120,19 @@ def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str
     if sight.error:
         return _blind(task, task.attempt, sight, notes, now)
     notes = replace(notes, blind_since=None)
-    if sight.job is None:
+    bound = known_uid(task.attempt, notes)
+    if sight.job is None or notes.vanished or bound not in ("", _uid(sight.job)):
         return _absent(task, task.attempt, sight, notes, now)
     notes = replace(notes, absent=False, refusal=None, retry_at=None)
-    if not _is_this_attempts(sight.job, task, task.attempt, cluster):
+    ours = bound or is_ours(sight.job, cluster=cluster, task_id=task.task_id, attempt=task.attempt.number)
+    if not ours:
         return _foreign(task, task.attempt), notes
-    return _present(task, task.attempt, sight, notes, now)
+    return _present(task, task.attempt, sight, replace(notes, seen=_uid(sight.job)), now)
+
+
+def known_uid(attempt: Attempt, notes: Notes) -> str:
+    """Return the UID of the attempt's Job: the row's, else that of the Job seen; "" while none is known."""
+    return attempt.job_uid or notes.seen
 
 
 def output_source(sight: Sight) -> Json | None:
@@ -135,6 +146,24 @@ def wants_ttl(job: Json, ttl_s: int) -> bool:
     ended = podstatus.condition(job, "Complete") or podstatus.condition(job, "Failed")
     told = podstatus.part(job, "spec").get("ttlSecondsAfterFinished")
     return ended is not None and podstatus.deletion_asked_at(job) is None and told != ttl_s
+
+
+def is_orphan(job: Json, task: Task, now: Instant, *, cluster: str) -> bool:
+    """Whether the Job is that of an ended task and still works: a create had its effect after its sender gave it up.
+
+    That can come after the proof that there is no Job, for a create under way is in no list.
+    """
+    attempt = task.attempt
+    if attempt is None or task.completed_at is None or now - task.completed_at < ORPHAN_MS:
+        return False
+    ours = is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
+    return ours and attempt.job_uid in ("", _uid(job)) and works(job)
+
+
+def works(job: Json) -> bool:
+    """Whether the Job has neither ended nor been told to go."""
+    ended = podstatus.condition(job, "Complete") or podstatus.condition(job, "Failed")
+    return ended is None and podstatus.deletion_asked_at(job) is None
 
 
 # --- nothing can be seen -------------------------------------------------------------------------
@@ -171,9 +200,10 @@ def _tell_unreachable(task: Task, attempt: Attempt, reason: str) -> Action | Non
 
 
 def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
-    if task.stop is not None or attempt.job_uid:
+    bound = known_uid(attempt, notes)
+    if task.stop is not None or bound:
         if not notes.absent:
-            return Confirm(attempt.job_uid), notes
+            return Confirm(bound), notes
         if task.stop is not None:
             return _gone(task, attempt, sight, notes), notes
         return Conclude(_final(task, attempt, absent_outcome(sight.departed))), notes
@@ -186,7 +216,7 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Insta
 
 def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes) -> Action:
     """Conclude a stop, unless the Job had ended by itself before our deletion: what came first counts."""
-    if notes.deletion is not None:
+    if notes.deletion is not None and _ended_before_deletion(notes.deletion, within_its_second=True):
         outcome = job_outcome(notes.deletion, [], sight.departed)
         if outcome is not None:
             return Conclude(_final(task, attempt, outcome))
@@ -202,11 +232,6 @@ def _tell_refusal(task: Task, attempt: Attempt, notes: Notes, now: Instant) -> t
 
 
 # --- a Job is there -------------------------------------------------------------------------------
-
-
-def _is_this_attempts(job: Json, task: Task, attempt: Attempt, cluster: str) -> bool:
-    ours = is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
-    return ours and attempt.job_uid in ("", _uid(job))
 
 
 def _foreign(task: Task, attempt: Attempt) -> Action:
@@ -230,14 +255,19 @@ def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Inst
     return _watch(task, attempt, sight, notes, now)
 
 
-def _ended_before_deletion(job: Json) -> bool:
-    """Whether the Job's end came by itself: Kubernetes fails a Job whose Pods a foreground deletion kills."""
+def _ended_before_deletion(job: Json, *, within_its_second: bool = False) -> bool:
+    """Whether the Job's end came by itself: Kubernetes fails a Job whose Pods a foreground deletion kills.
+
+    Its stamps are whole seconds. *within_its_second*: an end in that of the deletion came first, as it did in what a
+    deletion answers, for killing a Pod takes longer than that answer.
+    """
     deleted_at = podstatus.deletion_asked_at(job)
     if deleted_at is None:
         return True
     conditions = [podstatus.condition(job, kind) for kind in ("Complete", "Failed")]
     ended_at = [podstatus.instant(each.get("lastTransitionTime")) for each in conditions if each]
-    return any(at is not None and at < deleted_at for at in ended_at)
+    limit = deleted_at + (1 if within_its_second else 0)
+    return any(at is not None and at < limit for at in ended_at)
 
 
 def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
@@ -245,17 +275,19 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instan
     job = sight.job
     assert job is not None
     running_since = podstatus.running_since(sight.pods)
-    wait = waiting(job, sight.pods, sight.events)
-    if running_since is None:
+    starting = running_since is None and task.state is not State.RUNNING
+    # What once kept it from starting says nothing about an attempt that has run, even when its Pod is gone.
+    wait = waiting(job, sight.pods, sight.events if starting else ())
+    if starting:
         notes = _count_wait(notes, wait, now)
         if _must_read_events(notes, now):
             return ReadEvents(_about(job, sight.pods)), replace(notes, events_at=now)
-        if task.stop is None and wait is not None and _is_hopeless(wait, notes, now):
+        if task.stop is None and wait is not None and _is_hopeless(notes, now):
             return Tell(
                 _with(_report(task, attempt, Signal.GIVE_UP, job), cause=wait.cause, message=wait.message)
             ), notes
     report = _report(task, attempt, Signal.OBSERVE if running_since is None else Signal.START, job)
-    told = wait if wait is not None and _is_telling(notes, running_since, now) else None
+    told = wait if not starting or _is_telling(notes, now) else None
     reason = told.message if told else _deletion_note(task, job)
     report = _with(report, started_at=running_since, reason=reason, cause=told.cause if told else None)
     return _tell(task, report, notes, now)
@@ -265,8 +297,10 @@ def _count_wait(notes: Notes, wait: Waiting | None, now: Instant) -> Notes:
     since = notes.waits_since if notes.waits_since is not None else now
     if wait is None:
         return replace(notes, waits_since=since, wait=None)
-    same = notes.wait is not None and notes.wait[0] == wait.cause
-    return replace(notes, waits_since=since, wait=notes.wait if same else (wait.cause, now))
+    ends = [] if wait.grace_ms is None else [Instant(now + wait.grace_ms)]
+    if notes.wait is not None and notes.wait[0] == wait.cause and notes.wait[1] is not None:
+        ends.append(notes.wait[1])  # One cause has several wordings, and the least patience with any of them counts.
+    return replace(notes, waits_since=since, wait=(wait.cause, min(ends, default=None)))
 
 
 def _must_read_events(notes: Notes, now: Instant) -> bool:
@@ -274,13 +308,11 @@ def _must_read_events(notes: Notes, now: Instant) -> bool:
     return waited >= TELL_AFTER_MS and (notes.events_at is None or now - notes.events_at >= EVENTS_EVERY_MS)
 
 
-def _is_hopeless(wait: Waiting, notes: Notes, now: Instant) -> bool:
-    return wait.grace_ms is not None and notes.wait is not None and now - notes.wait[1] >= wait.grace_ms
+def _is_hopeless(notes: Notes, now: Instant) -> bool:
+    return notes.wait is not None and notes.wait[1] is not None and now >= notes.wait[1]
 
 
-def _is_telling(notes: Notes, running_since: Instant | None, now: Instant) -> bool:
-    if running_since is not None:
-        return True
+def _is_telling(notes: Notes, now: Instant) -> bool:
     return notes.waits_since is not None and now - notes.waits_since >= TELL_AFTER_MS
 
 

@@ -7,8 +7,10 @@ Decisions are ``reconcile``'s, calls are ``deeds``', output is ``podlogs``'.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
 
 from raftsman.executor import podstatus
 from raftsman.executor.deeds import Deeds, Watched
@@ -25,9 +27,8 @@ from raftsman.executor.jobs import (
 from raftsman.executor.manifest import job_name
 from raftsman.executor.output import OutputStore
 from raftsman.executor.podlogs import capture
-from raftsman.executor.reconcile import Sight, decide, output_source, wants_ttl
+from raftsman.executor.reconcile import Sight, decide, is_orphan, known_uid, output_source, wants_ttl, works
 from raftsman.raft.records import Attempt, Instant, NodeId, Task, TaskId
-from raftsman.raft.replica import Replica
 from raftsman.raft.table import TaskTable
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,14 @@ FOUND_MS = 10_000
 """A Job that an answer showed and the mirror does not show after this time is looked for again."""
 SETTLE_MS = 600_000
 """After a restart, Jobs of tasks that ended at most so long ago are given their time to live, if that was missed."""
+SETTLE_AGAIN_S = 10.0
+"""A Job that was just told when to leave is not told again for so long: the mirror lags, and refusals last."""
+AT_A_TIME = 16
+"""Finished Jobs that are settled at a time: they must not stand before the creates in the context's queue."""
+AFTER_ERROR_MS = 5_000
+"""An attempt at which this program failed is left alone so long: the same look would fail in the same way."""
 
+T = TypeVar("T")
 AttemptKey = tuple[TaskId, int]
 Place = tuple[str, str]  # (context, namespace)
 
@@ -55,6 +63,13 @@ class _View:
     mine: list[Task]
 
 
+class Readable(Protocol):
+    """What the worker needs of a replica."""
+
+    def read(self, look: Callable[[TaskTable], T]) -> T:
+        """Return ``look(table)``."""
+
+
 class Worker:
     """Carries out what the table assigns to *node*."""
 
@@ -62,7 +77,7 @@ class Worker:
         self,
         *,
         node: NodeId,
-        replica: Replica,
+        replica: Readable,
         contexts: Contexts,
         output: OutputStore,
         deeds: Deeds,
@@ -80,20 +95,16 @@ class Worker:
         self._now = now
         self._watched: dict[AttemptKey, Watched] = {}
         self._places: dict[Place, Instant] = {}  # Where mirrors run, and when they were needed last.
-        self._settling: set[str] = set()  # UIDs of Jobs that are being given their time to live.
+        self._settling: set[str] = set()  # UIDs of finished Jobs that were just told when to leave.
         self._background: set[asyncio.Task[None]] = set()
-        self._settled_missed = False
+        self._last_ended = TaskId("")
         self.errors = 0
 
     async def run(self) -> None:
         """Go on until cancelled; Jobs then go on without this node."""
         try:
             while True:
-                try:
-                    await self._look()
-                except Exception:  # The outermost frame of the loop: one odd object must not stop the others.
-                    self.errors += 1
-                    log.exception("the worker's loop met an error and goes on")
+                self._guarded("the worker's look", self._look)
                 await asyncio.sleep(PAUSE_S)
                 await _wait(self._wakeup, LOOK_EVERY_S)
         finally:
@@ -104,25 +115,51 @@ class Worker:
         for watched in self._watched.values():
             yield from (each for each in (watched.deed, watched.capture) if each is not None)
 
+    def _guarded(self, what: str, work: Callable[[], None]) -> bool:
+        """Return whether *work* went well. The outermost frame of what a look does about one thing."""
+        try:
+            work()
+        except Exception:  # One odd object must not stop the others.
+            self.errors += 1
+            log.exception("%s met an error; the rest goes on", what)
+            return False
+        return True
+
+    def _in_background(self, work: Coroutine[object, object, None], name: str) -> None:
+        self._keep(asyncio.create_task(work, name=name))
+
+    def _keep(self, task: "asyncio.Task[None]") -> None:
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._log_failure)
+
+    def _log_failure(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.errors += 1
+            log.error("%s failed", task.get_name(), exc_info=error)
+
     # --- one look ---
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         view = self._replica.read(self._view)
         if not view.cluster:
             return
-        if not self._settled_missed:
-            self._settled_missed = True
-            for place in self._replica.read(self._recent_places):
-                self._places[place] = self._now()
+        self._remember_places()
         keys = set()
         for task in view.mine:
             assert task.attempt is not None
             keys.add((task.task_id, task.attempt.number))
-            self._attend(task, task.attempt, view.cluster)
+            watched = self._watched.setdefault((task.task_id, task.attempt.number), Watched())
+            if watched.resume_at is not None and self._now() < watched.resume_at:
+                continue
+            attend = partial(self._attend, task, task.attempt, watched, view.cluster)
+            if not self._guarded(f"task {task.task_id}", attend):
+                watched.resume_at = Instant(self._now() + AFTER_ERROR_MS)
         for key in [key for key in self._watched if key not in keys]:
             self._let_go(key, self._watched.pop(key))
-        self._settle_finished(view.cluster)
-        await self._drop_idle_mirrors()
+        for place in list(self._places):
+            self._guarded(f"settling the Jobs in {place}", partial(self._settle_finished, place, view.cluster))
+        self._drop_idle_mirrors()
 
     def _view(self, table: TaskTable) -> _View:
         return _View(
@@ -130,32 +167,42 @@ class Worker:
             mine=[task for task in table.live.values() if task.attempt is not None and task.attempt.node == self._node],
         )
 
-    def _recent_places(self, table: TaskTable) -> set[Place]:
-        places = set()
-        for task in reversed(table.ended.values()):
-            if task.completed_at is None or self._now() - task.completed_at > SETTLE_MS:
-                break
+    def _remember_places(self) -> None:
+        """Keep the mirrors where tasks of this node have just ended, also those of before its restart."""
+        ended = self._replica.read(self._newly_ended)
+        if ended:
+            self._last_ended = ended[0].task_id
+        for task in ended:
             if task.attempt is not None and task.attempt.node == self._node:
-                places.add((task.attempt.context, task.attempt.namespace))
-        return places
+                self._places[task.attempt.context, task.attempt.namespace] = self._now()
 
-    def _attend(self, task: Task, attempt: Attempt, cluster: str) -> None:
-        watched = self._watched.setdefault((task.task_id, attempt.number), Watched())
+    def _newly_ended(self, table: TaskTable) -> list[Task]:
+        found: list[Task] = []
+        for task in reversed(table.ended.values()):
+            too_old = task.completed_at is None or self._now() - task.completed_at > SETTLE_MS
+            if too_old or task.task_id == self._last_ended:
+                break
+            found.append(task)
+        return found
+
+    def _attend(self, task: Task, attempt: Attempt, watched: Watched, cluster: str) -> None:
         jobs = self._contexts.jobs(attempt.context)
         sight = self._sight(task, attempt, jobs, watched, cluster)
         self._follow_output(task, attempt, jobs, sight, watched)
         if watched.deed is not None and not watched.deed.done():
             return
         action, watched.notes = decide(task, sight, watched.notes, self._now(), cluster=cluster)
+        if watched.notes.seen:
+            self._deeds.count_once(watched, attempt.context, created=watched.ambiguous)
         if action is not None:
             deed = self._deeds.carry_out(action, task, jobs, watched)
             watched.deed = asyncio.create_task(deed, name=f"{type(action).__name__} {task.task_id}")
-            watched.deed.add_done_callback(self._deed_done)
+            watched.deed.add_done_callback(partial(self._work_done, watched))
 
-    def _deed_done(self, deed: "asyncio.Task[None]") -> None:
-        if not deed.cancelled() and (error := deed.exception()) is not None:
-            self.errors += 1
-            log.error("%s failed", deed.get_name(), exc_info=error)
+    def _work_done(self, watched: Watched, work: "asyncio.Task[None]") -> None:
+        if not work.cancelled() and work.exception() is not None:
+            watched.resume_at = Instant(self._now() + AFTER_ERROR_MS)
+        self._log_failure(work)
         self._wakeup.set()
 
     def _sight(self, task: Task, attempt: Attempt, jobs: Jobs | None, watched: Watched, cluster: str) -> Sight:
@@ -172,7 +219,7 @@ class Worker:
             watched.found = None
         elif watched.found_at is not None and self._now() - watched.found_at < FOUND_MS:
             job = watched.found
-        uid = podstatus.text(podstatus.part(job, "metadata"), "uid") if job else attempt.job_uid
+        uid = known_uid(attempt, watched.notes) or (_uid(job) if job else "")
         events = [event for found in watched.events.values() for event in found]
         return Sight(
             job=job,
@@ -189,15 +236,15 @@ class Worker:
         """Stop following an attempt that has ended or that another node looks after now."""
         task_id, number = key
         task = self._replica.read(lambda table: table.task(task_id))
-        if watched.capture is None or watched.capture.done():
+        if watched.deed is not None and not watched.deed.done():
+            self._keep(watched.deed)  # What it has under way cannot be called back, and its answer harms nobody.
+        if watched.capture is not None:
+            watched.capture.cancel()
+        if watched.output is None or watched.output.end is not None:
             return
-        watched.capture.cancel()
-        if watched.output is not None and watched.output.end is None:
-            moved = task is not None and not task.ended and task.node != self._node
-            reason = (
-                "another node took the attempt over" if moved else "the end of the output could not be read in time"
-            )
-            watched.output.finish("truncated", reason)
+        moved = task is not None and not task.ended and task.node != self._node
+        reason = "another node took the attempt over" if moved else "the end of the output could not be read in time"
+        watched.output.finish("truncated", reason)
         log.debug("task %s attempt %d: its output is no longer followed", task_id, number)
 
     # --- output ---
@@ -207,9 +254,11 @@ class Worker:
             return
         pod = output_source(sight)
         watched.pod = pod
-        if pod is None or watched.capture is not None:
+        follows = watched.capture is not None and not watched.capture.done()
+        if pod is None or follows or (watched.output is not None and watched.output.end is not None):
             return
-        watched.output = self._output.open(task.task_id, attempt.number)
+        if watched.output is None:
+            watched.output = self._output.open(task.task_id, attempt.number)
         following = capture(
             jobs,
             namespace=attempt.namespace,
@@ -219,54 +268,65 @@ class Worker:
             running=lambda: _runs(watched.pod),
         )
         watched.capture = asyncio.create_task(following, name=f"output of {task.task_id}")
-        watched.capture.add_done_callback(self._deed_done)
+        watched.capture.add_done_callback(partial(self._work_done, watched))
 
     # --- finished Jobs ---
 
-    def _settle_finished(self, cluster: str) -> None:
+    def _settle_finished(self, place: Place, cluster: str) -> None:
         """Give Jobs whose outcome is in the log their time to live; until then they are the only evidence."""
-        for context, namespace in list(self._places):
-            jobs = self._contexts.jobs(context)
-            if jobs is None:
+        context, namespace = place
+        jobs = self._contexts.jobs(context)
+        if jobs is None:
+            return
+        mirror = jobs.mirror(namespace, f"{LABEL_CLUSTER}={cluster}", self._wakeup.set)
+        if not mirror.synced:
+            self._places[place] = self._now()  # Nobody knows yet whether something is left to do.
+            return
+        over = [job for job in mirror.jobs.values() if wants_ttl(job, self._job_ttl_s) or works(job)]
+        rows = self._replica.read(lambda table: [table.task(_task_id(job)) for job in over])
+        for job, task in zip(over, rows, strict=True):
+            if task is None or not task.ended or task.node != self._node or len(self._background) >= AT_A_TIME:
                 continue
-            mirror = jobs.mirror(namespace, f"{LABEL_CLUSTER}={cluster}", self._wakeup.set)
-            for job in list(mirror.jobs.values()) if mirror.synced else []:
-                if wants_ttl(job, self._job_ttl_s) and self._is_settled(job):
-                    self._settle(jobs, namespace, job)
-
-    def _is_settled(self, job: Json) -> bool:
-        task_id = podstatus.text(podstatus.part(job, "metadata", "annotations"), ANNOTATION_TASK)
-        task = self._replica.read(lambda table: table.task(task_id))
-        return task is not None and task.ended and task.node == self._node
+            if not works(job) or is_orphan(job, task, self._now(), cluster=cluster):
+                self._places[place] = self._now()
+                self._settle(jobs, namespace, job)
 
     def _settle(self, jobs: Jobs, namespace: str, job: Json) -> None:
-        metadata = podstatus.part(job, "metadata")
-        uid, name = podstatus.text(metadata, "uid"), podstatus.text(metadata, "name")
+        uid, name = _uid(job), podstatus.name(job)
         if uid in self._settling:
             return
         self._settling.add(uid)
 
         async def settle() -> None:
             try:
-                await jobs.set_ttl(namespace, name, uid, self._job_ttl_s)
+                if works(job):
+                    log.warning("Job %s/%s works for a task that has ended, and is deleted", namespace, name)
+                    await jobs.delete_job(namespace, name, uid)
+                else:
+                    await jobs.set_ttl(namespace, name, uid, self._job_ttl_s)
             except KubernetesError as error:
-                log.info("Job %s/%s keeps its long time to live for now: %s", namespace, name, error.message)
-                await asyncio.sleep(LOOK_EVERY_S)
+                log.info("Job %s/%s stays as it is for now: %s", namespace, name, error.message)
             finally:
-                self._settling.discard(uid)
+                asyncio.get_running_loop().call_later(SETTLE_AGAIN_S, self._settling.discard, uid)
 
-        work = asyncio.create_task(settle(), name=f"ttl of {name}")
-        self._background.add(work)
-        work.add_done_callback(self._background.discard)
+        self._in_background(settle(), f"settling {name}")
 
-    async def _drop_idle_mirrors(self) -> None:
+    def _drop_idle_mirrors(self) -> None:
         now = self._now()
         for place, needed_at in list(self._places.items()):
             if now - needed_at > IDLE_MIRROR_MS:
                 del self._places[place]
                 jobs = self._contexts.jobs(place[0])
                 if jobs is not None:
-                    await jobs.drop_mirror(place[1])
+                    self._in_background(jobs.drop_mirror(place[1]), f"dropping the mirror of {place}")
+
+
+def _uid(job: Json) -> str:
+    return podstatus.text(podstatus.part(job, "metadata"), "uid")
+
+
+def _task_id(job: Json) -> str:
+    return podstatus.text(podstatus.part(job, "metadata", "annotations"), ANNOTATION_TASK)
 
 
 def _runs(pod: Json | None) -> bool:

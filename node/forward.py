@@ -32,7 +32,7 @@ class Forwarded:
     """What the other node answered."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # aiohttp's own: names in any case.
     body: bytes
 
 
@@ -70,7 +70,7 @@ class Forwarder:
     async def _try(self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded | None:
         try:
             async with self.open(url, method, path, headers, body) as response:
-                return Forwarded(response.status, dict(response.headers), await response.read())
+                return Forwarded(response.status, response.headers, await response.read())
         except aiohttp.ClientConnectorError:
             return None  # Nothing was sent.
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

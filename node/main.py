@@ -12,12 +12,10 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-
-from aiohttp import web
 
 from raftsman.executor.contexts import ContextSettings, KubernetesContexts, discover
 from raftsman.executor.deeds import Deeds
@@ -26,9 +24,10 @@ from raftsman.executor.worker import Worker
 from raftsman.node.changes import ChangeFeed
 from raftsman.node.forward import Forwarder
 from raftsman.node.http.app import build_app
+from raftsman.node.http.listener import listen
 from raftsman.node.http.site import Site
 from raftsman.node.leader import LeaderLoop
-from raftsman.node.logs import set_up_logging
+from raftsman.node.log_format import set_up_logging
 from raftsman.node.membership import Membership, context_of, member_of
 from raftsman.node.metrics import Metrics, Reading
 from raftsman.node.settings import ContextEntry, Settings, SettingsError
@@ -43,7 +42,6 @@ log = logging.getLogger(__name__)
 
 CONFIG_EXIT = 10
 FAILURE_EXIT = 1
-CLOSE_STREAMS_S = 2.0
 
 
 def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
@@ -58,11 +56,11 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
     for warning in loaded.warnings:
         log.warning("%s", warning)
     try:
-        asyncio.run(_run(loaded.settings, secret))
+        broken = asyncio.run(_run(loaded.settings, secret))
     except (ConsensusError, OSError) as error:
         log.critical("the node cannot run: %s", error)
         return CONFIG_EXIT if isinstance(error, ConsensusError) else FAILURE_EXIT
-    return 0
+    return FAILURE_EXIT if broken else 0
 
 
 def now() -> Instant:
@@ -70,25 +68,29 @@ def now() -> Instant:
     return Instant(time.time_ns() // 1_000_000)
 
 
-async def _run(settings: Settings, secret: str | None) -> None:
+async def _run(settings: Settings, secret: str | None) -> str:
+    """Run the node until it is told to stop, or must; return why it must not go on, "" when all is well."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        node = Node(settings, secret)
+        node = Node(settings, secret, stop=stopping.set)
         await node.start(stack)
         log.info("node %s answers at %s", settings.name, settings.http.advertise)
         await stopping.wait()
         log.info("node %s stops; its Jobs go on", settings.name)
         if await node.replica.transfer_leadership():
             log.info("another node leads now")
+    return node.replica.broken
 
 
 class Node:
-    """One raftsman process, put together."""
+    """One raftsman process, put together. It calls *stop* when it must not go on."""
 
-    def __init__(self, settings: Settings, secret: str | None) -> None:
+    def __init__(self, settings: Settings, secret: str | None, *, stop: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = stop
         self._settings = settings
         self._version = distribution_version("raftsman")
         self.metrics = Metrics(version=self._version)
@@ -137,11 +139,8 @@ class Node:
             stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
 
     async def _listen(self, stack: AsyncExitStack) -> None:
-        http = self._settings.http
-        runner = web.AppRunner(build_app(self._site), handle_signals=False, shutdown_timeout=CLOSE_STREAMS_S)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, http.bind.host, http.bind.port, reuse_address=True).start()
+        bind = self._settings.http.bind
+        await listen(build_app(self._site), bind.host, bind.port, stack=stack)
 
     # --- parts ---
 
@@ -231,6 +230,8 @@ class Node:
         return member.url if member is not None else None
 
     def _on_applied(self, index: int, changes: tuple[Change, ...]) -> None:
+        if self.replica.broken:
+            self._loop.call_soon_threadsafe(self._stop)
         for change in changes:
             if change.after.ended:
                 cause = change.cause.value if change.cause else ""

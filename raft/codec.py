@@ -28,7 +28,10 @@ class UnknownFormat(MalformedEntry):
 
 
 def _pack(value: object) -> bytes:
-    packed = msgpack.packb(value, use_bin_type=True)
+    try:
+        packed = msgpack.packb(value, use_bin_type=True)
+    except (UnicodeEncodeError, OverflowError) as error:  # Half a surrogate pair; a number wider than 64 bits.
+        raise MalformedEntry(f"cannot be packed: {error}") from error
     assert packed is not None
     return packed
 
@@ -60,7 +63,10 @@ def unpack_spec(raw: bytes) -> TaskSpec:
 
 
 def encode(entry: Entry) -> bytes:
-    """Return the entry as it stands in the log. Raises MalformedEntry when it is over ``limits.COMMAND_BYTES``."""
+    """Return the entry as it stands in the log.
+
+    Raises MalformedEntry when it is over ``limits.COMMAND_BYTES`` or holds a value that msgpack cannot.
+    """
     command = entry.command
     payload = msgspec.to_builtins(command, builtin_types=(bytes,))
     raw = bytes([VERSION]) + _pack([entry.command_id, NAMES[type(command)], payload, entry.at, entry.principal])
@@ -79,7 +85,7 @@ def decode(raw: bytes) -> Entry:
     command_id, kind, payload, at, principal = fields
     if kind not in KINDS:
         raise UnknownFormat(f"a command of kind {kind!r}, which this program does not know")
-    if not (isinstance(command_id, str) and isinstance(at, int) and isinstance(principal, str)):
+    if not (isinstance(command_id, str) and type(at) is int and isinstance(principal, str)):
         raise MalformedEntry("an entry's id and principal are texts and its instant is a whole number")
     return Entry(command_id=command_id, command=_convert(payload, KINDS[kind]), at=Instant(at), principal=principal)
 

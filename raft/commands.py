@@ -2,7 +2,7 @@
 
 A command is a wish; ``table`` decides, on every node alike. Whatever may differ between nodes (time,
 principal, ids) travels inside the ``Entry``. To add a command: its class here, in ``Command`` and in
-``KINDS``, its rule in ``table.RULES``, and a scenario in ``tests/scenarios``.
+``KINDS``, its rule in ``task_rules`` or ``member_rules``, and a scenario in ``tests/scenarios``.
 """
 
 from raftsman.raft.lifecycle import Cause, Signal, StopKind

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -101,6 +102,8 @@ class Replica:
 
     def _apply_guarded(self, raw: bytes, index: int) -> tuple[Verdict, tuple[Change, ...]]:
         """Apply the entry, or refuse it: nothing that an entry holds may stop the log's thread."""
+        if self.broken:  # What follows an entry that was not understood would make another table of ours.
+            return Refused(code="unknown-format", detail=self.broken), ()
         try:
             return self._table.apply(codec.decode(raw), index)
         except codec.UnknownFormat as error:
@@ -126,7 +129,9 @@ class Replica:
         waiter: asyncio.Future[_Answered] = loop.create_future()
 
         def answered(answer: Answer, result: tuple[Verdict, int] | None) -> None:
-            loop.call_soon_threadsafe(_settle, waiter, (answer, result))
+            # The event loop may be closed already. An error here would make stock apply the entry a second time.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, waiter, (answer, result))
 
         self._waiting += 1
         try:

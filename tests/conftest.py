@@ -28,4 +28,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say what was left out where nobody overlooks it."""
     count = config.stash.get(_left_out, 0)
     if count:
-        terminalreporter.write_sep("!", f"{count} KUBERNETES TESTS SKIPPED: {HOW}", red=True, bold=True)
+        terminalreporter.write_sep("!", f"KUBERNETES TESTS SKIPPED ({count}): {HOW}", red=True, bold=True)

@@ -3,7 +3,7 @@
 import re
 import secrets
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from raftsman.node.http import cluster, events, logs, probes, tasks
 from raftsman.node.http.auth import authenticate
@@ -20,10 +20,13 @@ async def stamp(request: web.Request, handler: Handler) -> web.StreamResponse:
     site = site_of(request)
     given = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    began = request.loop.time()
     response = await handler(request)
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unknown"
-    site.metrics.http_requests.labels(route, request.method, str(response.status)).inc()
+    method = request.method if request.method in hdrs.METH_ALL else "other"  # Clients may send any word.
+    site.metrics.http_requests.labels(route, method, str(response.status)).inc()
+    site.metrics.http_seconds.labels(route).observe(request.loop.time() - began)
     return response
 
 
@@ -32,7 +35,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     site = site_of(request)
     response.headers.setdefault("X-Request-Id", request.get(REQUEST_ID, ""))
     response.headers.setdefault("Raftsman-Served-By", site.node)
-    response.headers.setdefault("Raftsman-Index", str(site.feed.index))
+    # Of the table, which the answer was read from: the feed may be an entry behind it.
+    response.headers.setdefault("Raftsman-Index", str(site.replica.read(lambda table: table.index)))
     leader = site.replica.standing().leader
     if leader is not None:
         response.headers.setdefault("Raftsman-Leader", leader)

@@ -28,7 +28,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     if token is not None and request.path not in OPEN:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         # The comparison takes the same time for every wrong token, so that it cannot be guessed byte by byte.
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        sent = given.strip().encode(errors="surrogateescape")  # Headers hold whatever bytes the client sent.
+        if scheme.lower() != "bearer" or not hmac.compare_digest(sent, token.encode()):
             detail = "send Authorization: Bearer … with the token of auth.admin_token_file"
             raise Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="raftsman"'})
     return await handler(request)

@@ -103,7 +103,7 @@ def _after(request: web.Request) -> Position | None:
     if not text:
         return None
     index, dot, n = text.partition(".")
-    if not (index.isascii() and index.isdigit() and (n.isdigit() if dot else not n) and len(text) < 40):
+    if not (text.isascii() and index.isdigit() and (n.isdigit() if dot else not n) and len(text) < 40):
         raise invalid_parameter("after", f"{text!r} is not an event's id such as 17.0")
     return int(index), int(n or 0) if dot else 2**31
 

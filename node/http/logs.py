@@ -80,8 +80,6 @@ async def _relay(request: web.Request, url: str) -> web.StreamResponse:
             chunks = answer.content.iter_chunked(_CHUNK_BYTES)
             return await stream(request, aiter(chunks), content_type=answer.content_type, heartbeat=b"")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        if request.writer.output_size:
-            raise  # Too late for a problem document; the cut connection tells the client.
         raise Problem("not-ready", f"the node that keeps the output does not answer: {error}") from error
 
 

@@ -19,6 +19,7 @@ from raftsman.wire.faults import Fault
 log = logging.getLogger(__name__)
 
 CODES: dict[str, tuple[int, str]] = {
+    "malformed-request": (400, "This is no HTTP request"),
     "malformed-json": (400, "The body is not the JSON it should be"),
     "invalid-parameter": (400, "A parameter or header is not valid"),
     "unauthorized": (401, "A token is needed"),
@@ -134,6 +135,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     """Turn every error of a route into a problem document."""
     try:
         return await handler(request)
+    except ConnectionError:
+        raise  # The client has hung up.
     except Problem as problem:
         answer = problem
     except web.HTTPException as error:
@@ -141,4 +144,6 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except Exception:  # The outermost frame of a request: answered, logged, and the node goes on.
         log.exception("%s %s failed", request.method, request.path)
         answer = Problem("internal", "the node's log has the details under this request's id")
+    if request.writer.output_size:  # Too late for a document; only a cut says that the answer is not whole.
+        raise ConnectionAbortedError("an answer that had begun could not be ended")
     return answer.response(instance=request.path, request_id=request[REQUEST_ID])

@@ -81,7 +81,7 @@ def int_parameter(request: web.Request, name: str, default: int, *, low: int, hi
     text = request.query.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:20]) <= high:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
         raise invalid_parameter(name, f"{text!r} is not a whole number from {low} to {high}")
     return int(text)
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from raftsman.node.http.site import site_of
 
@@ -12,6 +13,8 @@ NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 HEARTBEAT_S = 15.0
 """A silent stream says an empty line so often: proxies and clients take longer silence for a dead connection."""
+LOOK_S = 1.0
+"""A silent stream looks so often whether its client is still there."""
 
 
 def accepts(request: web.Request, media_type: str) -> bool:
@@ -31,24 +34,39 @@ async def stream(
     response = web.StreamResponse(headers={"Content-Type": f"{content_type}; charset=utf-8", "X-Accel-Buffering": "no"})
     metrics = site_of(request).metrics
     await response.prepare(request)
+    if request.method == hdrs.METH_HEAD:
+        return response
     metrics.watchers += 1
-    following = asyncio.ensure_future(anext(chunks, None))
     try:
-        while True:
-            done, _ = await asyncio.wait({following}, timeout=HEARTBEAT_S)
-            if not done:
-                await response.write(heartbeat)
-                continue
-            chunk = following.result()
-            if chunk is None:
-                break
-            await response.write(chunk)
-            following = asyncio.ensure_future(anext(chunks, None))
+        async with aclosing(_with_heartbeats(request, chunks, heartbeat)) as pieces:
+            async for piece in pieces:
+                await response.write(piece)
         await response.write_eof()
     except ConnectionResetError:
         pass  # The client has had enough.
     finally:
         metrics.watchers -= 1
+    return response
+
+
+async def _with_heartbeats(
+    request: web.Request, chunks: AsyncIterator[bytes], heartbeat: bytes
+) -> AsyncGenerator[bytes, None]:
+    """Yield *chunks*, and *heartbeat* in silence, until they or the connection end."""
+    spoke_at = request.loop.time()
+    following = asyncio.ensure_future(anext(chunks, None))
+    try:
+        while request.transport is not None and not request.transport.is_closing():
+            done, _ = await asyncio.wait({following}, timeout=LOOK_S)
+            chunk = following.result() if done else heartbeat
+            if chunk is None:
+                return
+            if not done and request.loop.time() - spoke_at < HEARTBEAT_S:
+                continue
+            yield chunk
+            spoke_at = request.loop.time()
+            if done:
+                following = asyncio.ensure_future(anext(chunks, None))
+    finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-    return response

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from raftsman.node.forward import FORWARDED_BY, HungUp, NobodyThere
 from raftsman.node.http.auth import principal_of
-from raftsman.node.http.problems import Problem, invalid_parameter, of_faults, of_refusal, of_rejections
+from raftsman.node.http.problems import REQUEST_ID, Problem, invalid_parameter, of_faults, of_refusal, of_rejections
 from raftsman.node.http.site import (
     Site,
     instant_of,
@@ -41,6 +41,8 @@ from raftsman.wire.spec import Submission, check_submission
 
 PASSED_ON = ("Content-Type", "Location", "ETag", "Idempotent-Replayed", "Retry-After", "Raftsman-Index")
 """Headers of the leader's answer that reach the client."""
+CATCH_UP_S = 1.0
+"""How long a forwarded write waits until this node has applied it too; two heartbeats are the rule."""
 
 PAGE_TASKS = 100
 MAX_PAGE_TASKS = 1000
@@ -109,8 +111,9 @@ async def _or_forward(
         return await here()
     if FORWARDED_BY in request.headers:
         raise _no_leader()  # The node that forwarded it looks again.
-    headers = {name: request.headers[name] for name in ("Authorization", "X-Request-Id") if name in request.headers}
-    headers["Content-Type"] = "application/json"
+    headers = {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
+    if "Authorization" in request.headers:
+        headers["Authorization"] = request.headers["Authorization"]
     raw = json.dumps(body).encode()
     try:
         answer = await site.forwarder.to_leader(request.method, request.path_qs, headers, raw)
@@ -118,7 +121,10 @@ async def _or_forward(
         raise _no_leader() from None
     except HungUp as error:
         raise _unknown(task_id, str(error)) from error
-    passed = {name: value for name, value in answer.headers.items() if name in PASSED_ON}
+    index = answer.headers.get("Raftsman-Index", "")
+    if answer.status < 300 and index.isdigit():  # So that whoever asks this node next sees what it was just told.
+        await site.feed.wait_for_index(int(index), CATCH_UP_S)
+    passed = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
     return web.Response(status=answer.status, headers=passed, body=answer.body)
 
 
@@ -166,7 +172,7 @@ async def get_task(request: web.Request) -> web.Response:
     if wait_s and task.index <= seen:
         await site.feed.wait_for_task(task_id, wait_s)
         task = find_task(site, task_id)
-    if request.headers.get("If-None-Match") == _etag(task):
+    if _etag(task) in request.headers.get("If-None-Match", ""):  # A list, whose members may be marked weak (W/).
         return web.Response(status=304, headers={"ETag": _etag(task)})
     return _task_response(site, task_id, status=200)
 

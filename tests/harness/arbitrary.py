@@ -89,11 +89,12 @@ def _composite(kind: Any, plain: Strategies) -> st.SearchStrategy[Any]:
 
 # --- commands that meet -----------------------------------------------------------------------
 
-TASKS = st.sampled_from([TaskId("t1"), TaskId("t2"), TaskId("t3")])
-NODES = st.sampled_from([NodeId("alpha"), NodeId("beta")])
+# What comes first is likelier to fit what a log has done before.
+TASKS = st.sampled_from([TaskId("t1"), TaskId("t2")])
+NODES = st.sampled_from([NodeId("alpha"), NodeId("alpha"), NodeId("beta")])
 CONTEXTS = st.sampled_from([ContextName("prod"), ContextName("stage")])
-ATTEMPTS = st.sampled_from([1, 1, 1, 2])
-UIDS = st.sampled_from(["", "u1", "u2"])
+ATTEMPTS = st.sampled_from([1, 1, 1, 1, 1, 2])
+UIDS = st.sampled_from(["u1", "u1", "", "u2"])
 TEXTS = st.sampled_from(["", "because", "日本" * 700])
 INSTANTS = st.integers(0, 2**40).map(Instant)
 
@@ -118,7 +119,7 @@ REPORTS = st.builds(
     task_id=TASKS,
     attempt=ATTEMPTS,
     node=NODES,
-    signal=st.sampled_from(Signal),
+    signal=st.sampled_from([*Signal, Signal.OBSERVE, Signal.OBSERVE, Signal.START, Signal.START, Signal.GONE]),
     job_name=UIDS,
     job_uid=UIDS,
     started_at=st.none() | INSTANTS,
@@ -133,28 +134,30 @@ REPORTS = st.builds(
 )
 
 
-def _meeting() -> list[st.SearchStrategy[Command]]:
-    return [
-        st.builds(FoundCluster, uuid=UIDS),
-        st.builds(MemberJoined, member=MEMBERS),
-        st.builds(MemberUpdated, member=MEMBERS),
-        st.builds(MemberLost, node=NODES),
-        st.builds(MemberBack, node=NODES),
-        st.builds(Submit, task_id=TASKS, spec=SPECS, submitter_node=NODES),
-        st.builds(Assign, task_id=TASKS, attempt=ATTEMPTS, node=NODES),
-        st.builds(Reassign, task_id=TASKS, attempt=ATTEMPTS, from_node=NODES, node=NODES),
-        REPORTS,
-        REPORTS,  # Most of a log is reports.
-        st.builds(Cancel, task_id=TASKS),
-        st.builds(Expire, task_id=TASKS, attempt=ATTEMPTS, kind=st.sampled_from(StopKind)),
-        st.builds(Forget, task_ids=st.lists(TASKS, max_size=2).map(tuple)),
-        st.builds(Barrier),
-    ]
-
-
 def commands() -> st.SearchStrategy[Command]:
     """Return a strategy for commands about the same few things."""
-    return st.one_of(_meeting())
+    reassignments = st.builds(Reassign, task_id=TASKS, attempt=ATTEMPTS, from_node=NODES, node=NODES)
+    expiries = st.builds(Expire, task_id=TASKS, attempt=ATTEMPTS, kind=st.sampled_from(StopKind))
+    return weighted(
+        *[REPORTS] * 12,  # As in a real log.
+        *[st.builds(Assign, task_id=TASKS, attempt=ATTEMPTS, node=NODES)] * 2,
+        *[reassignments] * 3,
+        *[expiries] * 2,
+        *[st.builds(Cancel, task_id=TASKS)] * 2,
+        *[st.builds(Forget, task_ids=st.lists(TASKS, min_size=1, max_size=2).map(tuple))] * 2,
+        *[st.builds(Submit, task_id=TASKS, spec=SPECS, submitter_node=NODES)] * 2,
+        *[st.builds(MemberLost, node=NODES)] * 2,
+        st.builds(MemberBack, node=NODES),
+        st.builds(MemberJoined, member=MEMBERS),
+        st.builds(MemberUpdated, member=MEMBERS),
+        st.builds(FoundCluster, uuid=UIDS),
+        st.builds(Barrier),
+    )
+
+
+def weighted(*choices: st.SearchStrategy[Command]) -> st.SearchStrategy[Command]:
+    """Return a strategy that chooses among *choices*, each as often as it stands there (``one_of`` counts it once)."""
+    return st.sampled_from(choices).flatmap(lambda choice: choice)
 
 
 def entries(of: st.SearchStrategy[Command]) -> st.SearchStrategy[Entry]:

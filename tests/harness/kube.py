@@ -7,7 +7,6 @@ import json
 import secrets
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +60,9 @@ class Kube:
 
     def create(self, namespace: str, *documents: Json) -> None:
         """Create the objects."""
-        self.run("create", "-n", namespace, "-f", "-", document={"apiVersion": "v1", "kind": "List", "items": documents})
+        self.run(
+            "create", "-n", namespace, "-f", "-", document={"apiVersion": "v1", "kind": "List", "items": documents}
+        )
 
     @contextmanager
     def namespace(self, story: str) -> Iterator[str]:
@@ -170,13 +171,9 @@ class JobWatch:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        lines: list[str] = []
         with self._process.stdout as stream:
             for line in stream:
-                lines.append(line)
-                if line == "}\n":  # Only the end of a whole event is not indented.
-                    self._note(json.loads("".join(lines))["object"])
-                    lines.clear()
+                self._note(json.loads(line)["object"])
 
     def _note(self, job: Json) -> None:
         metadata = job["metadata"]
@@ -192,8 +189,3 @@ def contexts_of(kubeconfig: Path) -> list[str]:
     """Return the names of a kubeconfig's contexts."""
     command = ["kubectl", "--kubeconfig", str(kubeconfig), "config", "get-contexts", "-o", "name"]
     return subprocess.run(command, capture_output=True, text=True, timeout=KUBECTL_S, check=True).stdout.split()
-
-
-def seconds_since(begin: float) -> float:
-    """Return the seconds since *begin*, an instant of the monotonic clock."""
-    return round(time.monotonic() - begin, 2)

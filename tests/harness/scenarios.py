@@ -1,9 +1,9 @@
 """The language of ``tests/scenarios``: commands in, what the table says out.
 
 A scenario is a text: prose after ``#``, then blocks of commands, each followed by ``----`` and the answers. A command
-is a kind of ``commands.KINDS`` with its first fields in order and the others as ``name=value``; the looks ``task``,
-``wishes``, ``history``, ``tasks`` and ``members`` show rows. Entry number *n* enters the log *n* seconds after the beginning.
-Nothing here judges an answer: ``test_scenarios`` compares the text with what ``play`` makes of it.
+is a kind of ``commands.KINDS`` with its first fields in order and the others as ``name=value``; the looks (``LOOKS``)
+show rows. Entry number *n* enters the log *n* seconds after the beginning. Nothing here judges an answer:
+``test_scenarios`` compares the text with what ``play`` makes of it.
 """
 
 import shlex

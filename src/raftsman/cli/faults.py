@@ -18,9 +18,10 @@ USER, CONFIGURATION, INFRASTRUCTURE = "user", "configuration", "infrastructure"
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Whose move it is after a failure, and what to look at first (``{id}``: the task)."""
+    """Whose move it is after a failure, what it means, and what to look at first (``{id}``: the task)."""
 
     party: str
+    meaning: str
     advice: str
 
 
@@ -29,51 +30,134 @@ _DESCRIBE = "raftsman describe {id}"
 
 BLAME: Mapping[str, Blame] = MappingProxyType(
     {
-        "NonZeroExit": Blame(USER, _LOGS),
-        "Signal": Blame(USER, _LOGS),
-        "OOMKilled": Blame(USER, "submit it again with more --memory; raftsman logs {id}"),
-        "CommandNotRunnable": Blame(USER, "check the command and the image; raftsman describe {id}"),
-        "ImagePull": Blame(USER, "check the image's name and its pull secret; raftsman describe {id}"),
-        "ImageInvalid": Blame(USER, "correct the image's name; raftsman describe {id}"),
-        "ContainerConfig": Blame(USER, "check what the container refers to; raftsman describe {id}"),
-        "ContainerCreate": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "Timeout": Blame(USER, "submit it again with a longer --timeout; raftsman logs {id}"),
-        "StartTimeout": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "Unschedulable": Blame(CONFIGURATION, "ask for less, or add nodes to the context; raftsman describe {id}"),
-        "QuotaExceeded": Blame(CONFIGURATION, "raise the namespace's quota, or ask for less; raftsman describe {id}"),
-        "PodSecurity": Blame(CONFIGURATION, "see what the namespace's policy forbids; raftsman describe {id}"),
-        "LimitRange": Blame(CONFIGURATION, "ask for what the namespace allows; raftsman describe {id}"),
-        "ReferenceMissing": Blame(USER, "create what the Pod refers to; raftsman describe {id}"),
+        "NonZeroExit": Blame(USER, "a container ended with an exit code other than 0", _LOGS),
+        "Signal": Blame(USER, "a signal ended a container, and nothing says who sent it", _LOGS),
+        "OOMKilled": Blame(
+            USER,
+            "a container took more memory than its limit",
+            "submit it again with more --memory; raftsman logs {id}",
+        ),
+        "CommandNotRunnable": Blame(
+            USER,
+            "the command cannot be started: the image has no such file, or it is not executable",
+            "check the command and the image; raftsman describe {id}",
+        ),
+        "ImagePull": Blame(
+            USER, "the image cannot be pulled", "check the image's name and its pull secret; raftsman describe {id}"
+        ),
+        "ImageInvalid": Blame(USER, "the image's name is not one", "correct the image's name; raftsman describe {id}"),
+        "ContainerConfig": Blame(
+            USER,
+            "a Secret or ConfigMap is missing, or the image runs as root where that is forbidden",
+            "check what the container refers to; raftsman describe {id}",
+        ),
+        "ContainerCreate": Blame(
+            INFRASTRUCTURE, "the runtime, a volume or the network of the Pod could not be set up", _DESCRIBE
+        ),
+        "Timeout": Blame(
+            USER,
+            "the attempt ran longer than its timeout",
+            "submit it again with a longer --timeout; raftsman logs {id}",
+        ),
+        "StartTimeout": Blame(
+            INFRASTRUCTURE, "the attempt did not run within its start timeout, and nothing said why", _DESCRIBE
+        ),
+        "Unschedulable": Blame(
+            CONFIGURATION,
+            "no Kubernetes node fits the Pod, or none has room",
+            "ask for less, or add nodes to the context; raftsman describe {id}",
+        ),
+        "QuotaExceeded": Blame(
+            CONFIGURATION,
+            "the namespace's quota has no room, or wants limits that the task does not name",
+            "raise the namespace's quota, or ask for less; raftsman describe {id}",
+        ),
+        "PodSecurity": Blame(
+            CONFIGURATION,
+            "the namespace's Pod Security level forbids the Pod",
+            "see what the namespace's policy forbids; raftsman describe {id}",
+        ),
+        "LimitRange": Blame(
+            CONFIGURATION,
+            "the Pod asks for more or less than the namespace allows one to",
+            "ask for what the namespace allows; raftsman describe {id}",
+        ),
+        "ReferenceMissing": Blame(
+            USER,
+            "the Pod names a service account, PriorityClass or RuntimeClass that does not exist",
+            "create what the Pod refers to; raftsman describe {id}",
+        ),
         "AdmissionDenied": Blame(
-            CONFIGURATION, "ask who runs the context's admission webhooks; raftsman describe {id}"
+            CONFIGURATION,
+            "an admission webhook or policy of the Kubernetes cluster refused the Pod, or did not answer",
+            "ask who runs the context's admission webhooks; raftsman describe {id}",
         ),
-        "Forbidden": Blame(CONFIGURATION, "let raftsman's account create Jobs there; raftsman get contexts"),
-        "InvalidSpec": Blame(USER, "correct what Kubernetes names; raftsman describe {id}"),
-        "NamespaceMissing": Blame(CONFIGURATION, "create the namespace; raftsman describe {id}"),
-        "NamespaceTerminating": Blame(CONFIGURATION, "choose another namespace; raftsman describe {id}"),
-        "Evicted": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "Preempted": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "Drained": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "NodeLost": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "NodeShutdown": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "NodeRejected": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "ContainerLost": Blame(INFRASTRUCTURE, _DESCRIBE),
-        "PodDeleted": Blame(INFRASTRUCTURE, "find out who deleted the Pod; raftsman describe {id}"),
-        "JobDeleted": Blame(INFRASTRUCTURE, "find out who deleted the Job; raftsman describe {id}"),
-        "JobNameConflict": Blame(CONFIGURATION, "submit it again under another id; raftsman describe {id}"),
-        "ContextUnreachable": Blame(CONFIGURATION, "raftsman get contexts"),
+        "Forbidden": Blame(
+            CONFIGURATION,
+            "raftsman's account may not create Jobs in the namespace",
+            "let raftsman's account create Jobs there; raftsman get contexts",
+        ),
+        "InvalidSpec": Blame(
+            USER, "the Kubernetes API does not accept the Job", "correct what Kubernetes names; raftsman describe {id}"
+        ),
+        "NamespaceMissing": Blame(
+            CONFIGURATION, "the namespace does not exist", "create the namespace; raftsman describe {id}"
+        ),
+        "NamespaceTerminating": Blame(
+            CONFIGURATION, "the namespace is being deleted", "choose another namespace; raftsman describe {id}"
+        ),
+        "Evicted": Blame(INFRASTRUCTURE, "the Kubernetes node ran short of something and put the Pod out", _DESCRIBE),
+        "Preempted": Blame(INFRASTRUCTURE, "a Pod of higher priority took the place", _DESCRIBE),
+        "Drained": Blame(
+            INFRASTRUCTURE, "the Pod was asked to leave its Kubernetes node, as kubectl drain does", _DESCRIBE
+        ),
+        "NodeLost": Blame(INFRASTRUCTURE, "the Kubernetes node stopped answering or was removed", _DESCRIBE),
+        "NodeShutdown": Blame(INFRASTRUCTURE, "the Kubernetes node was shut down", _DESCRIBE),
+        "NodeRejected": Blame(
+            INFRASTRUCTURE, "the Kubernetes node refused the Pod that was scheduled to it", _DESCRIBE
+        ),
+        "ContainerLost": Blame(
+            INFRASTRUCTURE, "the container vanished from its Kubernetes node, and nobody saw how it ended", _DESCRIBE
+        ),
+        "PodDeleted": Blame(
+            INFRASTRUCTURE, "somebody deleted the Pod", "find out who deleted the Pod; raftsman describe {id}"
+        ),
+        "JobDeleted": Blame(
+            INFRASTRUCTURE,
+            "somebody else than raftsman deleted the Job",
+            "find out who deleted the Job; raftsman describe {id}",
+        ),
+        "JobNameConflict": Blame(
+            CONFIGURATION,
+            "a Job that is not this attempt's has its name",
+            "submit it again under another id; raftsman describe {id}",
+        ),
+        "ContextUnreachable": Blame(
+            CONFIGURATION,
+            "the node that was to create the Job has lost the context from its settings",
+            "raftsman get contexts",
+        ),
         "ResultUnknown": Blame(
-            INFRASTRUCTURE, "look for its effects before you submit it again; raftsman describe {id}"
+            INFRASTRUCTURE,
+            "the Job failed or vanished, and nothing is left that says why",
+            "look for its effects before you submit it again; raftsman describe {id}",
         ),
-        "Internal": Blame(INFRASTRUCTURE, "report it with the output of: raftsman describe {id} -o json"),
+        "Internal": Blame(
+            INFRASTRUCTURE,
+            "raftsman itself could not say why: a fault of ours",
+            "report it with the output of: raftsman describe {id} -o json",
+        ),
     }
 )
-"""By the API's closed list of causes; one that a later version adds is taken for the infrastructure's."""
+"""By the API's closed list of causes; one that a later version adds is taken for the infrastructure's.
+
+``docs/causes.md`` is made from it.
+"""
 
 
 def blame_of(cause: str | None) -> Blame:
     """Return whose move it is; without a cause, what the task says itself is all there is."""
-    return BLAME.get(cause or "", Blame(INFRASTRUCTURE, _DESCRIBE))
+    return BLAME.get(cause or "", Blame(INFRASTRUCTURE, "a cause that this version does not know", _DESCRIBE))
 
 
 def failure_story(task: TaskView, *, with_output: bool) -> list[str]:

@@ -32,5 +32,5 @@ def set_up_logging(*, level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("pysyncobj").setLevel(logging.ERROR)
+    logging.getLogger("pysyncobj").setLevel(logging.CRITICAL)  # Its errors reach us as exceptions, and we say them.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

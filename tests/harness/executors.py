@@ -1,0 +1,177 @@
+"""Executors on a fake log and fake contexts: real ``Worker``s and ``Deeds``, the rest in memory and in virtual time.
+
+A test submits and assigns tasks as the leader would, disturbs links, replicas and workers, and looks at what became
+of the table and of Kubernetes.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raftsman.executor.deeds import Deeds
+from raftsman.executor.manifest import job_name
+from raftsman.executor.output import KeepLimits, OutputStore
+from raftsman.executor.worker import Worker
+from raftsman.raft.codec import pack_spec
+from raftsman.raft.commands import Assign, Cancel, Expire, FoundCluster, MemberJoined, Reassign, Refused, Submit
+from raftsman.raft.lifecycle import StopKind
+from raftsman.raft.records import (
+    ContextName,
+    K8sJobSpec,
+    Member,
+    MemberContext,
+    NodeId,
+    Task,
+    TaskId,
+    TaskSpec,
+)
+from tests.harness.fake_jobs import FakeContext, FakeContexts, FakeJobs, Life
+from tests.harness.fake_link import Link
+from tests.harness.fake_log import FakeLog, FakeReplica
+from tests.harness.virtual_time import now
+
+CONTEXT = "prod"
+NAMESPACE = "batch"
+TTL_S = 3600
+
+
+@dataclass(slots=True)
+class Node:
+    """One raftsman process, as far as it is the executor's."""
+
+    replica: FakeReplica
+    jobs: FakeJobs
+    contexts: FakeContexts
+    output: OutputStore
+    worker: Worker
+    loop: "asyncio.Task[None]"
+
+
+@dataclass(slots=True)
+class Executors:
+    """A cluster of them; ``start`` and ``kill`` nodes by name."""
+
+    root: Path
+    life: Callable[[str], Life] = lambda _name: Life()
+    log: FakeLog = field(default_factory=FakeLog)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
+    kubernetes: FakeContext = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kubernetes = FakeContext(lambda name: self.life(name))
+        self.log.append(FoundCluster(uuid="6f0c"))
+        for name in ("alpha", "beta"):
+            member = Member(
+                node=NodeId(name), url="", contexts=(MemberContext(name=ContextName(CONTEXT), reachable=True),)
+            )
+            self.log.append(MemberJoined(member=member))
+            self.links[name] = Link()
+
+    # --- nodes ---
+
+    def start(self, name: str) -> Node:
+        """Start the node, or start it again after ``kill``."""
+        wakeup = asyncio.Event()
+        replica = self.log.replica(name, wakeup)
+        jobs = FakeJobs(self.kubernetes, self.links[name])
+        contexts = FakeContexts({CONTEXT: jobs})
+        output = OutputStore(self.root / name, KeepLimits())
+        worker = Worker(
+            node=NodeId(name),
+            replica=replica,
+            contexts=contexts,
+            output=output,
+            deeds=self._deeds(replica),
+            job_ttl_s=TTL_S,
+            wakeup=wakeup,
+            now=now,
+        )
+        node = Node(replica, jobs, contexts, output, worker, asyncio.create_task(worker.run(), name=name))
+        self.nodes[name] = node
+        return node
+
+    async def kill(self, name: str) -> None:
+        """End the node at once; what it has sent to Kubernetes has its effect all the same."""
+        node = self.nodes.pop(name)
+        del self.log.replicas[name]
+        node.loop.cancel()
+        await asyncio.gather(node.loop, return_exceptions=True)
+        node.jobs.stop()
+
+    async def stop(self) -> None:
+        """End every node."""
+        for name in list(self.nodes):
+            await self.kill(name)
+
+    def _deeds(self, replica: FakeReplica) -> Deeds:
+        def still_due(task: Task) -> bool:
+            current = replica.table.live.get(task.task_id)
+            return current is not None and current.stop is None and current.node == replica.node
+
+        return Deeds(
+            cluster=lambda: replica.table.cluster_uuid,
+            pod_security=lambda _context: "baseline",
+            propose=replica.propose,
+            still_due=still_due,
+            now=now,
+            on_created=lambda _context: self._count("created"),
+            on_adopted=lambda _context: self._count("adopted"),
+        )
+
+    def _count(self, what: str) -> None:
+        self.counted[what] += 1
+
+    # --- the leader's part ---
+
+    def submit(self, task_id: str, node: str = "alpha") -> None:
+        """Admit a task and assign its first attempt to *node*."""
+        spec = TaskSpec(type="k8s_job", k8s_job=K8sJobSpec(context=CONTEXT, image="busybox", namespace=NAMESPACE))
+        self._append(Submit(task_id=TaskId(task_id), spec=pack_spec(spec)))
+        self._append(Assign(task_id=TaskId(task_id), attempt=1, node=NodeId(node)))
+
+    def reassign(self, task_id: str, node: str) -> None:
+        """Let *node* look after the attempt."""
+        holder = self.task(task_id).node
+        assert holder is not None
+        self.log.append(Reassign(task_id=TaskId(task_id), attempt=1, from_node=holder, node=NodeId(node)))
+
+    def cancel(self, task_id: str) -> None:
+        """Wish the task to end."""
+        self.log.append(Cancel(task_id=TaskId(task_id)))
+
+    def expire(self, task_id: str, kind: StopKind) -> None:
+        """Let a timeout pass."""
+        self._append(Expire(task_id=TaskId(task_id), attempt=1, kind=kind))
+
+    def _append(self, command: Submit | Assign | Expire) -> None:
+        verdict = self.log.append(command)
+        assert not isinstance(verdict, Refused), verdict
+
+    # --- looking ---
+
+    def task(self, task_id: str) -> Task:
+        """Return the task as the log says it is."""
+        task = self.log.table.task(task_id)
+        assert task is not None
+        return task
+
+    def made(self, task_id: str) -> list[str]:
+        """Return the UIDs of all Jobs that the task's attempt ever had."""
+        return [uid for name, uid in self.kubernetes.made if name == job_name(task_id, 1)]
+
+    async def until(self, holds: Callable[[], bool], within_s: float = 60.0) -> None:
+        """Wait until *holds*; fail when it does not *within_s*."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + within_s
+        while not holds():
+            assert loop.time() < limit, f"not within {within_s:.0f} s"
+            await asyncio.sleep(0.01)
+
+    async def ended(self, *task_ids: str, within_s: float = 60.0) -> Task:
+        """Wait until all of them have ended, and return the last."""
+        await self.until(lambda: all(self.task(each).ended for each in task_ids), within_s)
+        return self.task(task_ids[-1])

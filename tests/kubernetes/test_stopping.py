@@ -1,0 +1,121 @@
+"""Stopping on real Kubernetes: only the proof that Job and Pods are gone ends the task, and nothing is left behind."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from raftsman.errors import Conflict
+from raftsman.wire.views import TaskView
+from tests.harness.kube import Place, new_id
+from tests.harness.nodes import NodeGroup, eventually
+from tests.kubernetes.conftest import Places
+
+pytestmark = pytest.mark.kubernetes
+
+Ended = Callable[[str], TaskView]
+
+ENDLESS = "while true; do sleep 0.1; done"
+OBEDIENT = f"trap 'echo told to go; exit 0' TERM; echo begun; {ENDLESS}"
+"""Ends with 0 when it is told to: which must not make a stopped task completed."""
+
+
+@pytest.fixture(scope="module")
+def submitted(nodes: NodeGroup, places: Places) -> Mapping[str, str]:
+    """Every task of this story."""
+    first, _ = places
+    ids = {story: new_id(story) for story in ("running", "obedient", "waiting", "queued", "timeout", "polite", "start")}
+    missing = {"image": "busybox:raftsman-has-no-such-tag"}
+    client = nodes.client()
+    for spec in (
+        first.shell(ids["running"], ENDLESS),
+        first.shell(ids["obedient"], OBEDIENT),
+        first.shell(ids["waiting"], ENDLESS, missing),
+        first.shell(ids["queued"], ENDLESS, constraints={"allowedNodes": ["nobody"]}),
+        first.shell(ids["timeout"], f"echo begun; {ENDLESS}", timeoutMs=3000),
+        first.shell(ids["polite"], OBEDIENT, timeoutMs=3000),
+        first.shell(ids["start"], ENDLESS, missing, startTimeoutMs=6000),
+    ):
+        client.submit(spec)
+    return ids
+
+
+def runs(nodes: NodeGroup, task_id: str) -> None:
+    """Wait until the task runs."""
+    (task,) = nodes.client().wait(task_id, for_="running", timeout_s=60)
+    assert task["state"] == "running", task
+
+
+def nothing_is_left(place: Place, task_id: str) -> bool:
+    return not place.jobs(task_id) and not place.pods(task_id)
+
+
+def test_cancelling_a_running_task_leaves_neither_job_nor_pod(
+    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], ended: Ended
+) -> None:
+    task_id = submitted["running"]
+    runs(nodes, task_id)
+    answer = nodes.client().cancel(task_id)
+    assert answer["state"] == "cancelled" or answer["conditions"] == ["stopping"]
+    task = ended(task_id)
+    assert (task["state"], task["error"], task["exitCode"], task["cause"]) == ("cancelled", "Task cancelled", -1, None)
+    assert nothing_is_left(places[0], task_id)
+
+
+def test_a_program_that_ends_well_because_it_was_cancelled_is_cancelled(
+    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], ended: Ended
+) -> None:
+    task_id = submitted["obedient"]
+    runs(nodes, task_id)
+    nodes.client().cancel(task_id)
+    task = ended(task_id)
+    assert (task["state"], task["error"], task["exitCode"]) == ("cancelled", "Task cancelled", -1)
+    assert nothing_is_left(places[0], task_id)
+    assert (task["stdoutTail"] or "").startswith("begun")
+
+
+def test_cancelling_a_task_whose_pod_waits_leaves_neither_job_nor_pod(
+    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], ended: Ended
+) -> None:
+    task_id = submitted["waiting"]
+    eventually(lambda: places[0].pods(task_id), within_s=30, what="its Pod is there")
+    nodes.client().cancel(task_id)
+    task = ended(task_id)
+    assert (task["state"], task["error"]) == ("cancelled", "Task cancelled")
+    assert nothing_is_left(places[0], task_id)
+
+
+def test_a_queued_task_is_cancelled_at_once(nodes: NodeGroup, places: Places, submitted: Mapping[str, str]) -> None:
+    task = nodes.client().cancel(submitted["queued"])
+    assert (task["state"], task["error"], task["attempt"]) == ("cancelled", "Task cancelled", 0)
+    assert nothing_is_left(places[0], submitted["queued"])
+
+
+def test_cancelling_twice_is_cancelling_once(nodes: NodeGroup, submitted: Mapping[str, str]) -> None:
+    before = nodes.client().cancel(submitted["queued"])
+    assert nodes.client().cancel(submitted["queued"])["index"] == before["index"]
+
+
+@pytest.mark.parametrize("story", ["timeout", "polite"])
+def test_a_timeout_leaves_neither_job_nor_pod(
+    places: Places, submitted: Mapping[str, str], ended: Ended, story: str
+) -> None:
+    task = ended(submitted[story])
+    assert (task["state"], task["cause"], task["error"]) == ("failed", "Timeout", "Job timed out")
+    assert task["exitCode"] == -1
+    assert (task["stderrTail"] or "").startswith("begun")
+    assert nothing_is_left(places[0], submitted[story])
+
+
+def test_a_start_timeout_leaves_neither_job_nor_pod(
+    places: Places, submitted: Mapping[str, str], ended: Ended
+) -> None:
+    task = ended(submitted["start"])
+    assert (task["state"], task["cause"], task["error"]) == ("failed", "ImagePull", "Job timed out")
+    assert nothing_is_left(places[0], submitted["start"])
+
+
+def test_what_has_ended_cannot_be_cancelled(nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended) -> None:
+    before = ended(submitted["start"])
+    with pytest.raises(Conflict, match="failed"):
+        nodes.client().cancel(submitted["start"])
+    assert nodes.client().get(submitted["start"]) == before

@@ -1,0 +1,146 @@
+"""What the log adds to pysyncobj, and what it keeps pysyncobj from doing."""
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from raftsman.raft.consensus import Answer, Consensus, ConsensusError
+from tests.harness.nodes import free_port
+from tests.unit.replicas import META_LEFT_OPEN, group_of, until
+
+STOCK_KEEPS_ENTRIES = 5_000
+"""pysyncobj's logCompactionMinEntries."""
+
+pytestmark = META_LEFT_OPEN
+
+
+def consensus(
+    directory: Path, address: str, *, name: str = "alpha", applied: list[tuple[bytes, int]] | None = None
+) -> Consensus:
+    """Return the log of a node that is alone in its cluster."""
+    entries = [] if applied is None else applied
+
+    def apply(raw: bytes, index: int) -> int:
+        entries.append((raw, index))
+        return index
+
+    return Consensus(
+        name=name,
+        members={"alpha": address},
+        journal=directory / "journal",
+        election_timeout_s=(0.05, 0.1),
+        apply=apply,
+        monotonic=time.monotonic,
+    )
+
+
+async def leads(log: Consensus) -> None:
+    await until(lambda: log.standing().leads, "it leads")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("10.0.0.1:7118", "10.0.0.1:7118 is not a loopback address"),
+        ("example.org:7118", "is not a loopback address"),
+        ("127.0.0.1", "is not host:port"),
+        ("127.0.0.1:0", "is not host:port"),
+        ("127.0.0.1:65536", "is not host:port"),
+    ],
+)
+def test_a_member_that_cannot_be_trusted_or_reached_is_refused(tmp_path: Path, address: str, words: str) -> None:
+    with pytest.raises(ConsensusError, match=words):
+        consensus(tmp_path, address)
+
+
+def test_a_node_that_is_no_member_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConsensusError, match=r"does not list this node, 'delta'; it lists alpha"):
+        consensus(tmp_path, "127.0.0.1:7118", name="delta")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+async def test_a_node_alone_leads_and_applies(tmp_path: Path, host: str) -> None:
+    applied: list[tuple[bytes, int]] = []
+    log = consensus(tmp_path, f"{host}:{free_port()}", applied=applied)
+    log.start()
+    try:
+        await leads(log)
+        answers: list[tuple[Answer, int]] = []
+        log.propose(b"one", lambda answer, result: answers.append((answer, result)))
+        await until(lambda: answers, "an answer")
+        assert applied == [(b"one", answers[0][1])]
+        assert answers[0][0] is Answer.APPLIED
+        assert log.standing().leader == "alpha"
+    finally:
+        log.stop()
+
+
+async def test_the_log_listens_on_its_own_address_only(tmp_path: Path) -> None:
+    port = free_port()
+    log = consensus(tmp_path, f"127.0.0.1:{port}")
+    log.start()
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), timeout=2)
+    finally:
+        log.stop()
+
+
+async def test_nothing_is_dropped_from_the_journal_however_long_it_grows(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    before: list[tuple[bytes, int]] = []
+    log = consensus(tmp_path, address, applied=before)
+    log.start()
+    await leads(log)
+    for number in range(STOCK_KEEPS_ENTRIES + 100):
+        log.propose(b"%d" % number, lambda *_: None)
+    await until(lambda: len(before) == STOCK_KEEPS_ENTRIES + 100, "all are applied")
+    await asyncio.sleep(0.1)  # Several ticks, in which stock compacts.
+    log.stop()
+
+    after: list[tuple[bytes, int]] = []
+    again = consensus(tmp_path, address, applied=after)
+    again.start()
+    try:
+        await until(lambda: len(after) >= len(before), "the replay")
+        assert after == before
+    finally:
+        again.stop()
+
+
+def test_two_nodes_never_open_one_journal(tmp_path: Path) -> None:
+    log = consensus(tmp_path, f"127.0.0.1:{free_port()}")
+    log.start()
+    other = consensus(tmp_path, f"127.0.0.1:{free_port()}")
+    with pytest.raises(ConsensusError, match=f"another process uses {tmp_path}"):
+        other.start()
+    log.stop()
+    other.start()
+    other.stop()
+
+
+async def test_leadership_goes_to_a_follower_when_it_is_handed_over(tmp_path: Path) -> None:
+    async with group_of(tmp_path) as group:
+        await group.start()
+        leader = await group.leader()
+        await asyncio.sleep(0.05)  # Its followers have the first entry.
+        assert await leader.replica.transfer_leadership()
+        assert await group.leader() is not leader
+        assert not await leader.replica.transfer_leadership()
+
+
+async def test_the_leader_hears_all_followers_and_followers_hear_the_leader(tmp_path: Path) -> None:
+    async with group_of(tmp_path) as group:
+        await group.start()
+        leader, followers = await group.leader(), await group.followers()
+        await until(lambda: max(leader.replica.silent_for_s().values()) < 1, "the leader hears both")
+        assert set(leader.replica.silent_for_s()) == {follower.name for follower in followers}
+        assert all(follower.replica.silent_for_s()[leader.name] < 1 for follower in followers)
+        await group.stop(followers[0].name)
+        await until(lambda: leader.replica.silent_for_s()[followers[0].name] > 0.5, "one falls silent")
+        assert leader.replica.silent_for_s()[followers[1].name] < 0.5

@@ -1,0 +1,37 @@
+"""The generated pages of ``docs/`` say what the code says, and their examples are what they claim."""
+
+import tomllib
+
+import pytest
+
+from raftsman.node.settings_schema import SCHEMA, Kind, Setting
+from raftsman.node.settings_values import parse_value
+from raftsman.raft.lifecycle import Cause, Signal, State
+from tests.harness import generate_docs
+from tests.harness.generate_docs import DOCS, PAGES, SPELLINGS, causes_page, settings_page, states_page
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text() == PAGES[name](), "run: make docs"
+
+
+def test_every_state_signal_and_cause_is_on_its_page() -> None:
+    assert [each for each in [*State, *Signal] if each not in states_page()] == []
+    assert [each for each in Cause if f"| `{each}` |" not in causes_page()] == []
+
+
+def test_every_setting_is_on_its_page() -> None:
+    variables = [f"RAFTSMAN_{setting.key.upper().replace('.', '__').replace('*', 'NAME')}" for setting in SCHEMA]
+    assert [each for each in variables if f"`{each}`" not in settings_page()] == []
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - {Kind.CHOICE}))
+def test_the_example_of_a_kind_is_a_value_of_it(kind: Kind) -> None:
+    parse_value(Setting("any", kind, None, ""), SPELLINGS[kind])
+
+
+@pytest.mark.parametrize("value", [*SPELLINGS.values(), *(setting.default for setting in SCHEMA)], ids=repr)
+def test_a_value_on_the_page_is_toml(value: object) -> None:
+    read = tomllib.loads(f"value = {generate_docs._toml(value)}")["value"]
+    assert read == ([*value] if isinstance(value, tuple) else value)

@@ -1,0 +1,78 @@
+"""Each hard condition of placement: when it excludes, and what it says then."""
+
+import inspect
+
+import msgspec
+import pytest
+
+from raftsman.raft.records import Instant, Member, Placement, Task
+from raftsman.scheduler import filters
+from raftsman.scheduler.filters import CONTEXT_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
+from tests.harness.tables import context, find, member, spec, submit, table_of
+
+
+def task(placement: Placement | None = None) -> Task:
+    return find(table_of(submit("t", spec(placement=placement))), "t")
+
+
+ALPHA = member("alpha")
+
+
+def test_a_member_that_answers_passes_and_a_lost_one_does_not() -> None:
+    lost = msgspec.structs.replace(ALPHA, lost_at=Instant(7))
+    assert filters.present(task(), ALPHA) is None
+    assert filters.present(task(), lost) == Exclusion("member-lost", "node alpha does not answer")
+
+
+@pytest.mark.parametrize(
+    ("holder", "exclusion"),
+    [
+        (member("alpha", context("prod")), None),
+        (
+            member("alpha", context("stage")),
+            Exclusion("context-missing", "node alpha does not have the context prod"),
+        ),
+        (
+            member("alpha", context("prod", reachable=False, error="connection refused")),
+            Exclusion("context-unreachable", "node alpha cannot reach prod: connection refused"),
+        ),
+    ],
+)
+def test_a_member_must_have_the_context_and_reach_it(holder: Member, exclusion: Exclusion | None) -> None:
+    assert filters.reaches_context(task(), holder) == exclusion
+
+
+def test_allowed_nodes_exclude_all_others_when_there_are_any() -> None:
+    assert filters.allowed(task(), ALPHA) is None
+    assert filters.allowed(task(Placement(allowed_nodes=("beta", "alpha"))), ALPHA) is None
+    assert filters.allowed(task(Placement(allowed_nodes=("beta", "gamma"))), ALPHA) == Exclusion(
+        "not-allowed", "the task allows beta, gamma only"
+    )
+
+
+def test_excluded_nodes_are_excluded() -> None:
+    assert filters.not_excluded(task(Placement(excluded_nodes=("beta",))), ALPHA) is None
+    assert filters.not_excluded(task(Placement(excluded_nodes=("beta", "alpha"))), ALPHA) == Exclusion(
+        "excluded", "the task excludes node alpha"
+    )
+
+
+def test_targets_exclude_all_others_when_there_are_any() -> None:
+    assert filters.targeted(task(), ALPHA) is None
+    assert filters.targeted(task(Placement(target_nodes=("alpha",))), ALPHA) is None
+    assert filters.targeted(task(Placement(target_nodes=("beta",))), ALPHA) == Exclusion(
+        "not-targeted", "the task targets beta"
+    )
+
+
+def test_a_context_is_full_at_its_limit_and_not_before() -> None:
+    assert filters.below_max_jobs(ContextLoad(name="prod", jobs=1, max_jobs=2)) is None
+    assert filters.below_max_jobs(ContextLoad(name="prod", jobs=2, max_jobs=2)) == Exclusion(
+        "context-full", "context prod has 2 Jobs of at most 2"
+    )
+
+
+def test_every_filter_that_is_written_is_in_force() -> None:
+    functions = [each for _, each in inspect.getmembers(filters, inspect.isfunction)]
+    written = {each for each in functions if each.__module__ == filters.__name__}
+    assert written == {*NODE_FILTERS, *CONTEXT_FILTERS}
