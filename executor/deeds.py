@@ -14,7 +14,7 @@ import msgspec
 
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, Unreachable
-from raftsman.executor.manifest import build_job, is_ours, job_name
+from raftsman.executor.manifest import build_job, job_name
 from raftsman.executor.outcome import create_refusal
 from raftsman.executor.output import Output
 from raftsman.executor.reconcile import Action, Conclude, Confirm, Create, Delete, Notes, ReadEvents, Tell
@@ -45,7 +45,7 @@ class Watched:
     deed: "asyncio.Task[None] | None" = None
     found: Json | None = None  # The Job as an answer showed it, until the mirror shows it as well.
     found_at: Instant | None = None
-    ambiguous: bool = False  # A create was sent and not answered: a Job may exist.
+    ambiguous: bool = False  # A create was sent and not answered: a Job may exist, or come to exist.
     counted: bool = False  # Its Job has been met, and counted as created or adopted.
     events: dict[str, list[Json]] = field(default_factory=dict)
     output: Output | None = None
@@ -132,8 +132,6 @@ class Deeds:
             job = await jobs.get_job(attempt.namespace, name)
             if job is None:  # It went between the two answers.
                 self._try_again(RETRY_CREATE_MS, watched)
-            elif is_ours(job, cluster=self.cluster(), task_id=task.task_id, attempt=attempt.number):
-                self.count_once(watched, attempt.context, created=watched.ambiguous)
         except Unreachable as error:
             log.info("task %s: no answer to the creation of %s: %s", task.task_id, name, error.message)
             self._note_silence(error, watched)
@@ -156,13 +154,11 @@ class Deeds:
         self._try_again(max(RETRY_CREATE_MS, int(1000 * (error.retry_after_s or 0))), watched)
 
     def _note_refusal(self, error: Denied, watched: Watched) -> None:
-        watched.ambiguous = False
         watched.notes = replace(watched.notes, refusal=create_refusal(error))
         self._try_again(RETRY_REFUSED_MS, watched)
 
     def _note_found(self, job: Json | None, watched: Watched) -> None:
         if job is not None:
-            watched.ambiguous = False
             watched.found, watched.found_at = job, self.now()
 
     async def _delete(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:

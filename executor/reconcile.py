@@ -13,7 +13,7 @@ import msgspec
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import is_ours
-from raftsman.executor.outcome import Outcome, absent_outcome, job_outcome
+from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
 from raftsman.executor.waits import Waiting, waiting
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import Cause, Signal, State
@@ -28,6 +28,8 @@ BLIND_MS = 5_000
 """A context that cannot be seen for so long makes its attempts unreachable; shorter gaps happen at every reconnect."""
 TELL_AFTER_MS = 2_000
 """A Pod that waits longer says why; most start within a second, and their passing reasons would only be noise."""
+EVIDENCE_MS = 2_000
+"""An end without an exit code waits so long for one: Jobs and Pods are watched apart, and the Job's can come first."""
 REPORT_EVERY_MS = 1_000
 """Reports of one attempt that change no state are at least so far apart."""
 EVENTS_EVERY_MS = 2_000
@@ -64,6 +66,7 @@ class Notes:
     vanished: bool = False  # A deletion has found that Job gone; the mirror may still show it.
     absent: bool = False  # A quorum read has found neither Job nor Pods.
     deletion: Json | None = None  # The Job as our own deletion found it.
+    ended_since: Instant | None = None  # Since when the attempt's end is known.
 
 
 # --- what to do -------------------------------------------------------------------------------
@@ -149,15 +152,15 @@ def wants_ttl(job: Json, ttl_s: int) -> bool:
 
 
 def is_orphan(job: Json, task: Task, now: Instant, *, cluster: str) -> bool:
-    """Whether the Job is that of an ended task and still works: a create had its effect after its sender gave it up.
+    """Whether the Job works for a task that has ended: a create had its effect after its sender had given it up.
 
-    That can come after the proof that there is no Job, for a create under way is in no list.
+    That can come after the proof that there is no Job, for a create under way is in no list. Such a Job may have
+    another UID than the attempt's own, which is gone.
     """
     attempt = task.attempt
     if attempt is None or task.completed_at is None or now - task.completed_at < ORPHAN_MS:
         return False
-    ours = is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
-    return ours and attempt.job_uid in ("", _uid(job)) and works(job)
+    return works(job) and is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
 
 
 def works(job: Json) -> bool:
@@ -205,8 +208,8 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Insta
         if not notes.absent:
             return Confirm(bound), notes
         if task.stop is not None:
-            return _gone(task, attempt, sight, notes), notes
-        return Conclude(_final(task, attempt, absent_outcome(sight.departed))), notes
+            return _gone(task, attempt, sight, notes, now)
+        return _end(task, attempt, absent_outcome(sight.departed), notes, now)
     if isinstance(notes.refusal, Outcome):
         return Conclude(_final(task, attempt, notes.refusal)), notes
     if notes.retry_at is None or now >= notes.retry_at:
@@ -214,13 +217,13 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Insta
     return _tell_refusal(task, attempt, notes, now)
 
 
-def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes) -> Action:
+def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
     """Conclude a stop, unless the Job had ended by itself before our deletion: what came first counts."""
     if notes.deletion is not None and _ended_before_deletion(notes.deletion, within_its_second=True):
         outcome = job_outcome(notes.deletion, [], sight.departed)
         if outcome is not None:
-            return Conclude(_final(task, attempt, outcome))
-    return Conclude(_report(task, attempt, Signal.GONE))
+            return _end(task, attempt, outcome, notes, now)
+    return Conclude(_report(task, attempt, Signal.GONE)), notes
 
 
 def _tell_refusal(task: Task, attempt: Attempt, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
@@ -248,11 +251,21 @@ def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Inst
     assert job is not None
     outcome = job_outcome(job, sight.pods, sight.departed)
     if outcome is not None and _ended_before_deletion(job):
-        return Conclude(_final(task, attempt, outcome, job)), notes
+        return _end(task, attempt, outcome, notes, now, job=job)
     if task.stop is not None and podstatus.deletion_asked_at(job) is None:
         asked = notes.deletion is not None and _uid(notes.deletion) == _uid(job)
         return None if asked else Delete(_uid(job)), notes  # The watch shows a deletion a moment after its answer.
     return _watch(task, attempt, sight, notes, now)
+
+
+def _end(
+    task: Task, attempt: Attempt, outcome: Outcome, notes: Notes, now: Instant, *, job: Json | None = None
+) -> tuple[Action | None, Notes]:
+    """Conclude the attempt, as soon as its evidence is as good as it gets."""
+    since = notes.ended_since if notes.ended_since is not None else now
+    if outcome.exit_code == UNKNOWN_EXIT and now - since < EVIDENCE_MS:
+        return None, replace(notes, ended_since=since)
+    return Conclude(_final(task, attempt, outcome, job)), notes
 
 
 def _ended_before_deletion(job: Json, *, within_its_second: bool = False) -> bool:

@@ -43,6 +43,8 @@ FOUND_MS = 10_000
 """A Job that an answer showed and the mirror does not show after this time is looked for again."""
 SETTLE_MS = 600_000
 """After a restart, Jobs of tasks that ended at most so long ago are given their time to live, if that was missed."""
+SETTLE_EVERY_MS = 500
+"""What has finished is gone through so often: there may be thousands, and none of them is in a hurry."""
 SETTLE_AGAIN_S = 10.0
 """A Job that was just told when to leave is not told again for so long: the mirror lags, and refusals last."""
 AT_A_TIME = 16
@@ -97,6 +99,7 @@ class Worker:
         self._places: dict[Place, Instant] = {}  # Where mirrors run, and when they were needed last.
         self._settling: set[str] = set()  # UIDs of finished Jobs that were just told when to leave.
         self._background: set[asyncio.Task[None]] = set()
+        self._settled_at = Instant(0)
         self._last_ended = TaskId("")
         self.errors = 0
 
@@ -157,9 +160,9 @@ class Worker:
                 watched.resume_at = Instant(self._now() + AFTER_ERROR_MS)
         for key in [key for key in self._watched if key not in keys]:
             self._let_go(key, self._watched.pop(key))
-        for place in list(self._places):
-            self._guarded(f"settling the Jobs in {place}", partial(self._settle_finished, place, view.cluster))
-        self._drop_idle_mirrors()
+        if self._now() - self._settled_at >= SETTLE_EVERY_MS:
+            self._settled_at = self._now()
+            self._settle_places(view.cluster)
 
     def _view(self, table: TaskTable) -> _View:
         return _View(
@@ -271,6 +274,12 @@ class Worker:
         watched.capture.add_done_callback(partial(self._work_done, watched))
 
     # --- finished Jobs ---
+
+    def _settle_places(self, cluster: str) -> None:
+        for place in list(self._places):
+            if not self._guarded(f"settling in {place}", partial(self._settle_finished, place, cluster)):
+                del self._places[place]
+        self._drop_idle_mirrors()
 
     def _settle_finished(self, place: Place, cluster: str) -> None:
         """Give Jobs whose outcome is in the log their time to live; until then they are the only evidence."""

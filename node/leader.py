@@ -59,6 +59,7 @@ class LeaderLoop:
         now: Callable[[], Instant],
         monotonic: Callable[[], float],
         new_uuid: Callable[[], str],
+        on_leader_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._replica = replica
         self._feed = feed
@@ -66,6 +67,8 @@ class LeaderLoop:
         self._now = now
         self._monotonic = monotonic
         self._new_uuid = new_uuid
+        self._on_leader_change = on_leader_change
+        self._leader: str | None = None
         self._leads_since: float | None = None
         self.errors = 0
 
@@ -82,12 +85,16 @@ class LeaderLoop:
                 await _either(wakeup, LOOK_EVERY_S)
 
     async def _look(self) -> None:
-        if not self._replica.standing().leads:
+        standing = self._replica.standing()
+        if standing.leader not in (None, self._leader):
+            self._leader = standing.leader
+            self._on_leader_change()
+        if not standing.leads:
             self._leads_since = None
             return
         now = self._monotonic()
         if self._leads_since is None:
-            log.info("this node leads, term %d", self._replica.standing().term)
+            log.info("this node leads, term %d", standing.term)
             self._leads_since = now
         commands = decide(
             self._replica.copy(),

@@ -95,7 +95,12 @@ class Node:
         self._version = distribution_version("raftsman")
         self.metrics = Metrics(version=self._version)
         self.feed = ChangeFeed()
-        self.replica = Replica(now=now, new_id=lambda: uuid.uuid4().hex, on_applied=self._on_applied)
+        self.replica = Replica(
+            now=now,
+            new_id=lambda: uuid.uuid4().hex,
+            on_applied=self._on_applied,
+            on_committed=self.metrics.commit_seconds.observe,
+        )
         self._entries = context_entries(settings)
         self.contexts = KubernetesContexts(
             [_context_settings(entry) for entry in self._entries],
@@ -163,6 +168,7 @@ class Node:
             now=now,
             monotonic=time.monotonic,
             new_uuid=lambda: str(uuid.uuid4()),
+            on_leader_change=self.metrics.leader_changes.inc,
         )
 
     def _worker(self, wakeup: asyncio.Event) -> Worker:
@@ -232,10 +238,10 @@ class Node:
     def _on_applied(self, index: int, changes: tuple[Change, ...]) -> None:
         if self.replica.broken:
             self._loop.call_soon_threadsafe(self._stop)
-        for change in changes:
-            if change.after.ended:
-                cause = change.cause.value if change.cause else ""
-                self.metrics.finished.labels(change.after.value, cause).inc()
+        tasks = self.replica.read(lambda table: [table.task(change.task_id) for change in changes])
+        for change, task in zip(changes, tasks, strict=True):
+            if task is not None:
+                self.metrics.note(change, task)
         self.feed.publish(index, changes)
 
     def _reading(self) -> Reading:

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from raftsman.raft.lifecycle import State
+from raftsman.raft.records import Change, Task
 
 PREFIX = "raftsman"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -59,6 +60,17 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def note(self, change: Change, task: Task) -> None:
+        """Count a change that was applied here, and the time that the part of the life it ends took."""
+        if change.after is change.before:
+            return
+        if change.after is State.RUNNING:
+            self.wait_seconds.observe(max(change.at - task.submitted_at, 0) / 1000)
+        if change.after.ended:
+            self.finished.labels(change.after.value, change.cause.value if change.cause else "").inc()
+        if change.after.ended and task.attempt and task.attempt.running_since is not None:
+            self.run_seconds.observe(max(change.at - task.attempt.running_since, 0) / 1000)
 
     def gauges(self, read: Callable[[], Reading]) -> None:
         """Show what *read* returns whenever the page is asked for."""

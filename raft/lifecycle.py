@@ -78,10 +78,10 @@ TRANSITIONS: dict[tuple[State, Signal], State] = {
 class StopKind(StrEnum):
     """Why an attempt is being stopped."""
 
-    CANCEL = "cancel"
+    CANCEL = "cancel"  # A user wants it to end.
     TIMEOUT = "timeout"  # It ran longer than timeoutMs.
     START_TIMEOUT = "start-timeout"  # It did not run within startTimeoutMs.
-    GIVEN_UP = "given-up"
+    GIVEN_UP = "given-up"  # Its node saw that it can never start.
 
 
 AFTER_STOP: dict[StopKind, State] = {

@@ -61,7 +61,8 @@ def _settle(waiter: "asyncio.Future[_Answered]", answered: _Answered) -> None:
 class Replica:
     """The table of this node, and the way to change it.
 
-    *on_applied* is called after every entry, with its index and the visible changes, on the log's thread.
+    *on_applied* is called after every entry, with its index and the visible changes, on the log's thread;
+    *on_committed* with the seconds from each proposal made here to its application.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class Replica:
         now: Callable[[], Instant],
         new_id: Callable[[], str],
         on_applied: Callable[[int, tuple[Change, ...]], None],
+        on_committed: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._now = now
         self._new_id = new_id
         self._on_applied = on_applied
+        self._on_committed = on_committed
         self._table = TaskTable()
         self._lock = threading.Lock()
         self._consensus: Consensus | None = None
@@ -134,6 +137,7 @@ class Replica:
                 loop.call_soon_threadsafe(_settle, waiter, (answer, result))
 
         self._waiting += 1
+        began = loop.time()
         try:
             self._running().propose(raw, answered)
             async with asyncio.timeout(deadline_s):
@@ -142,6 +146,8 @@ class Replica:
             return Unknown()
         finally:
             self._waiting -= 1
+        if answer is Answer.APPLIED:
+            self._on_committed(loop.time() - began)
         return self._outcome(answer, result)
 
     def _outcome(self, answer: Answer, result: tuple[Verdict, int] | None) -> Outcome:

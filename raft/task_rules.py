@@ -180,6 +180,7 @@ def _gone(task: Task, entry: Entry, attempt: Attempt, command: Report) -> Edits 
         cause=stop.cause,
         message=stop.message,
         error=errors.get(stop.kind, TIMED_OUT),
+        job=msgspec.structs.replace(task.job, active=0) if task.job else None,  # The proof: none of its Pods exists.
     )
     state = AFTER_STOP[stop.kind]
     return Edits(tasks=(_conclude(task, state, entry, attempt, ended),))

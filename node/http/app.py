@@ -1,5 +1,6 @@
 """The HTTP API put together: middlewares around the routes of every resource."""
 
+import asyncio
 import re
 import secrets
 
@@ -20,13 +21,13 @@ async def stamp(request: web.Request, handler: Handler) -> web.StreamResponse:
     site = site_of(request)
     given = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-    began = request.loop.time()
+    began = asyncio.get_running_loop().time()
     response = await handler(request)
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unknown"
     method = request.method if request.method in hdrs.METH_ALL else "other"  # Clients may send any word.
     site.metrics.http_requests.labels(route, method, str(response.status)).inc()
-    site.metrics.http_seconds.labels(route).observe(request.loop.time() - began)
+    site.metrics.http_seconds.labels(route).observe(asyncio.get_running_loop().time() - began)
     return response
 
 

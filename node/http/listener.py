@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 ARRIVAL_S = 15.0
 """The time for a whole request: 1 MiB over a connection of 1 Mbit/s takes nine seconds."""
 KEEP_ALIVE_S = 75.0
-"""Longer than the minute after which most proxies drop a silent connection, so that they do it first."""
+"""Longer than the minute after which most proxies drop a silent connection, so that they do it first. It also ends
+half a request that came in one piece with a whole one: nothing tells the two apart before the next byte."""
 CLOSE_STREAMS_S = 1.0
 """How long open answers may go on when the node stops; clients go on at another node."""
 

@@ -53,7 +53,7 @@ async def _with_heartbeats(
     request: web.Request, chunks: AsyncIterator[bytes], heartbeat: bytes
 ) -> AsyncGenerator[bytes, None]:
     """Yield *chunks*, and *heartbeat* in silence, until they or the connection end."""
-    spoke_at = request.loop.time()
+    spoke_at = asyncio.get_running_loop().time()
     following = asyncio.ensure_future(anext(chunks, None))
     try:
         while request.transport is not None and not request.transport.is_closing():
@@ -61,10 +61,10 @@ async def _with_heartbeats(
             chunk = following.result() if done else heartbeat
             if chunk is None:
                 return
-            if not done and request.loop.time() - spoke_at < HEARTBEAT_S:
+            if not done and asyncio.get_running_loop().time() - spoke_at < HEARTBEAT_S:
                 continue
             yield chunk
-            spoke_at = request.loop.time()
+            spoke_at = asyncio.get_running_loop().time()
             if done:
                 following = asyncio.ensure_future(anext(chunks, None))
     finally:

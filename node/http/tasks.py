@@ -26,7 +26,7 @@ from raftsman.node.http.site import (
     wait_parameter,
 )
 from raftsman.node.http.views import labels_of, task_view
-from raftsman.raft.codec import pack_spec, unpack_spec
+from raftsman.raft.codec import pack_spec
 from raftsman.raft.commands import Cancel, Command, Refused, Submit
 from raftsman.raft.lifecycle import State
 from raftsman.raft.records import Instant, Task, TaskId, TaskSpec
@@ -64,17 +64,17 @@ async def post_task(request: web.Request) -> web.Response:
     task_id = submission.task_id or site.new_task_id()
     submitter = submission.submitter_node or site.node
     body = {**document, "taskId": task_id, "submitterNode": submitter}
-    command = Submit(task_id=TaskId(task_id), spec=pack_spec(_spec(submission)), submitter_node=submitter)
-    return await _or_forward(request, lambda: _submit(request, command), body=body, task_id=task_id)
+    spec = _spec(submission)
+    command = Submit(task_id=TaskId(task_id), spec=pack_spec(spec), submitter_node=submitter)
+    return await _or_forward(request, lambda: _submit(request, command, spec), body=body, task_id=task_id)
 
 
 def _spec(submission: Submission) -> TaskSpec:
     return msgspec.convert(submission.spec, TaskSpec)
 
 
-async def _submit(request: web.Request, command: Submit) -> web.Response:
+async def _submit(request: web.Request, command: Submit, spec: TaskSpec) -> web.Response:
     site = site_of(request)
-    spec = unpack_spec(command.spec)
     if site.replica.read(lambda table: table.task(command.task_id)) is None:
         template = json.loads(spec.k8s_job.pod_template) if spec.k8s_job and spec.k8s_job.pod_template else {}
         submitted = Submitted(spec=spec, packed_bytes=len(command.spec), host_uses=host_access(template))

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
@@ -312,7 +312,7 @@ def test_all_events_can_be_read_page_by_page(node: NodeProcess, listed: str) -> 
     assert whole[: len(found)] == found
 
 
-def follow(node: NodeProcess, path: str) -> Iterator[dict[str, object]]:
+def follow(node: NodeProcess, path: str) -> Generator[dict[str, object], None, None]:
     with open_stream(node, path) as connection, connection.makefile("rb") as answer:
         for line in answer:
             if line.startswith(b"{"):
@@ -368,7 +368,7 @@ def test_the_cluster_shows_its_nodes(group: NodeGroup, node: NodeProcess) -> Non
     view = get(node, "/v1/cluster").json
     leader = group.leader().name
     assert (view["name"], view["leader"], view["canLose"]) == ("raftsman", leader, 1)
-    assert uuid.UUID(view["uuid"])
+    assert str(uuid.UUID(view["uuid"])) == view["uuid"]
     assert view["term"] >= 1
     assert view["appliedIndex"] <= view["commitIndex"]
     assert {each["name"]: each["url"] for each in view["members"]} == {
@@ -410,6 +410,8 @@ def test_metrics_are_what_prometheus_reads(group: NodeGroup, node: NodeProcess, 
     assert values["raftsman_tasks", "queued"] >= 1
     assert values["raftsman_context_up", CONTEXT] == 0
     assert values["raftsman_duplicate_jobs_total",] == 0
+    assert values["raftsman_raft_leader_changes_total",] >= 1
+    assert values["raftsman_raft_commit_duration_seconds_count",] >= 1
     assert values["raftsman_apply_errors_total",] == 0
     methods = {sample.labels["method"] for sample in families["raftsman_http_requests"].samples}
     assert "other" in methods

@@ -60,7 +60,8 @@ PLAIN: Strategies = {
 
 def rows_of(row: type[R], plain: Strategies = PLAIN) -> st.SearchStrategy[R]:
     """Return a strategy for any value of *row*, with plain values from *plain*; fields are left out at times."""
-    required, optional = {}, {}
+    required: dict[str, st.SearchStrategy[Any]] = {}
+    optional: dict[str, st.SearchStrategy[Any]] = {}
     for field in msgspec.structs.fields(row):
         (required if field.required else optional)[field.name] = _values(field.type, plain)
     fields = st.fixed_dictionaries(required, optional=optional)

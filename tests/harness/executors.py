@@ -6,7 +6,7 @@ of the table and of Kubernetes.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,19 @@ from raftsman.executor.manifest import job_name
 from raftsman.executor.output import KeepLimits, OutputStore
 from raftsman.executor.worker import Worker
 from raftsman.raft.codec import pack_spec
-from raftsman.raft.commands import Assign, Cancel, Expire, FoundCluster, MemberJoined, Reassign, Refused, Submit
+from raftsman.raft.commands import (
+    Assign,
+    Cancel,
+    Command,
+    Expire,
+    FoundCluster,
+    MemberBack,
+    MemberJoined,
+    MemberLost,
+    Reassign,
+    Refused,
+    Submit,
+)
 from raftsman.raft.lifecycle import StopKind
 from raftsman.raft.records import (
     ContextName,
@@ -27,12 +39,13 @@ from raftsman.raft.records import (
     TaskId,
     TaskSpec,
 )
-from tests.harness.fake_jobs import FakeContext, FakeContexts, FakeJobs, Life
+from tests.harness.fake_jobs import FakeContext, FakeContexts, FakeJobs
 from tests.harness.fake_link import Link
 from tests.harness.fake_log import FakeLog, FakeReplica
-from tests.harness.virtual_time import now
+from tests.harness.virtual_time import now, run
 
 CONTEXT = "prod"
+ODD_CONTEXT = "odd"  # In the table, and on a node when a test puts it there.
 NAMESPACE = "batch"
 TTL_S = 3600
 
@@ -54,20 +67,17 @@ class Executors:
     """A cluster of them; ``start`` and ``kill`` nodes by name."""
 
     root: Path
-    life: Callable[[str], Life] = lambda _name: Life()
     log: FakeLog = field(default_factory=FakeLog)
     nodes: dict[str, Node] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     counted: Counter[str] = field(default_factory=Counter)
-    kubernetes: FakeContext = field(init=False)
+    kubernetes: FakeContext = field(default_factory=FakeContext)
 
     def __post_init__(self) -> None:
-        self.kubernetes = FakeContext(lambda name: self.life(name))
         self.log.append(FoundCluster(uuid="6f0c"))
         for name in ("alpha", "beta"):
-            member = Member(
-                node=NodeId(name), url="", contexts=(MemberContext(name=ContextName(CONTEXT), reachable=True),)
-            )
+            contexts = tuple(MemberContext(name=ContextName(each), reachable=True) for each in (ODD_CONTEXT, CONTEXT))
+            member = Member(node=NodeId(name), url="", contexts=contexts)
             self.log.append(MemberJoined(member=member))
             self.links[name] = Link()
 
@@ -127,17 +137,20 @@ class Executors:
 
     # --- the leader's part ---
 
-    def submit(self, task_id: str, node: str = "alpha") -> None:
+    def submit(self, task_id: str, node: str = "alpha", *, context: str = CONTEXT, pod_template: str = "") -> None:
         """Admit a task and assign its first attempt to *node*."""
-        spec = TaskSpec(type="k8s_job", k8s_job=K8sJobSpec(context=CONTEXT, image="busybox", namespace=NAMESPACE))
+        job = K8sJobSpec(context=context, image="busybox", namespace=NAMESPACE, pod_template=pod_template)
+        spec = TaskSpec(type="k8s_job", k8s_job=job)
         self._append(Submit(task_id=TaskId(task_id), spec=pack_spec(spec)))
         self._append(Assign(task_id=TaskId(task_id), attempt=1, node=NodeId(node)))
 
     def reassign(self, task_id: str, node: str) -> None:
-        """Let *node* look after the attempt."""
+        """Let *node* look after the attempt, as if its node had been lost for a moment."""
         holder = self.task(task_id).node
         assert holder is not None
-        self.log.append(Reassign(task_id=TaskId(task_id), attempt=1, from_node=holder, node=NodeId(node)))
+        self._append(MemberLost(node=holder))
+        self._append(Reassign(task_id=TaskId(task_id), attempt=1, from_node=holder, node=NodeId(node)))
+        self._append(MemberBack(node=holder))
 
     def cancel(self, task_id: str) -> None:
         """Wish the task to end."""
@@ -147,7 +160,7 @@ class Executors:
         """Let a timeout pass."""
         self._append(Expire(task_id=TaskId(task_id), attempt=1, kind=kind))
 
-    def _append(self, command: Submit | Assign | Expire) -> None:
+    def _append(self, command: Command) -> None:
         verdict = self.log.append(command)
         assert not isinstance(verdict, Refused), verdict
 
@@ -175,3 +188,27 @@ class Executors:
         """Wait until all of them have ended, and return the last."""
         await self.until(lambda: all(self.task(each).ended for each in task_ids), within_s)
         return self.task(task_ids[-1])
+
+
+def play(root: Path, scene: Callable[[Executors], Awaitable[None]]) -> None:
+    """Play *scene* with executors of its own; afterwards no task may have gone back."""
+
+    async def whole() -> None:
+        executors = Executors(root)
+        try:
+            await scene(executors)
+        finally:
+            await executors.stop()
+        assert executors.log.broken == []
+
+    run(whole())
+
+
+def played(scene: Callable[[Executors], Awaitable[None]]) -> Callable[[Path], None]:
+    """Return the test that plays *scene*."""
+
+    def test(tmp_path: Path) -> None:
+        play(tmp_path, scene)
+
+    test.__name__, test.__doc__ = getattr(scene, "__name__", "test"), scene.__doc__
+    return test

@@ -374,7 +374,9 @@ class FakeJobs:
         for at, line in found.lines:
             if stamp(at) >= since[:20]:
                 yield f"{stamp(at)} {line}\n".encode()
-        while follow and not found.ended and self._link.up:
+        while True:
+            if not follow or found.ended or not self._link.up or self._context.pod_named(pod) is None:
+                return
             await asyncio.sleep(POLL_S)
 
     def mirror(self, namespace: str, selector: str, on_change: Callable[[], None]) -> Mirror:

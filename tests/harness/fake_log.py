@@ -100,6 +100,12 @@ class FakeReplica:
             self.table.apply(self._log.entries[index][0], index + 1)
         self._wakeup.set()
 
+    def forget_since(self, index: int) -> None:
+        """Be a node that has just started and applied its log up to *index* only."""
+        self.table = TaskTable()
+        for place in range(index):
+            self.table.apply(self._log.entries[place][0], place + 1)
+
     def read(self, look: Callable[[TaskTable], T]) -> T:
         """Return ``look(table)``."""
         return look(self.table)

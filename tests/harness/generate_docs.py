@@ -1,16 +1,16 @@
 """The pages of ``docs/`` that are made from the code, so that they cannot say anything else than the code does.
 
-``make docs`` writes them; ``tests/unit/test_docs.py`` fails when they differ from what would be written. The words about
-states are comments in ``raft.lifecycle``, those about causes ``cli.faults.BLAME``, those about settings
+``make docs`` writes them; ``tests/unit/test_docs.py`` fails when they differ from what would be written. The words
+about states are comments in ``raft.lifecycle``, those about causes ``cli.faults.BLAME``, those about settings
 ``node.settings_schema.SCHEMA``; here are only the frames around them.
 """
 
 import inspect
 import json
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
 
 from raftsman.cli.faults import BLAME
@@ -41,6 +41,10 @@ def _page(title: str, *parts: Iterable[str]) -> str:
     return "\n".join([f"# {title}", "", GENERATED, *(line for part in parts for line in ["", *part])]) + "\n"
 
 
+def _prose(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), 120)
+
+
 # --- states -----------------------------------------------------------------------------------
 
 CONDITIONS: Mapping[str, str] = {
@@ -55,15 +59,15 @@ def states_page() -> str:
     """Return ``docs/states.md``."""
     return _page(
         "The states of a task",
-        [
-            "What is ordered is (attempt, state): within an attempt a state only goes forward, and a task that has ended",
-            "never changes again. A change that is not in the table below is refused.",
-        ],
+        _prose(
+            """What is ordered is (attempt, state): within an attempt a state only goes forward, and a task that has
+            ended never changes again. A change that is not in the table below is refused."""
+        ),
         ["```mermaid", *_diagram(), "```"],
-        ["## Every legal change", "", *lines_of_table(["from", "signal", "to"], _changes())],
-        ["A stop keeps the state and sets the condition `stopping`; where `gone` leads depends on the stop:"],
-        lines_of_table(["stop", "what for", "ends as"], _stops()),
-        ["## Signals", "", *lines_of_table(["signal", "meaning"], _commented(Signal))],
+        ["## Every legal change", "", "Where a signal leads, by the state it meets; none leads out of an end."],
+        lines_of_table(["signal", "meaning", *(f"in {state}" for state in _OPEN)], _changes()),
+        ["A stop keeps the state and sets the condition `stopping`. Where `gone` leads then depends on the stop:"],
+        lines_of_table(["stop", "why", "ends as"], _stops()),
         ["## Conditions", "", "While a task has not ended, it may have conditions beside its state:"],
         lines_of_table(["condition", "meaning"], ([f"`{name}`", meaning] for name, meaning in CONDITIONS.items())),
     )
@@ -82,24 +86,31 @@ def _diagram() -> Iterator[str]:
     yield from (f"    {state} --> [*]" for state in State if state.ended)
 
 
+_OPEN = [state for state in State if not state.ended]
+
+
 def _changes() -> Iterator[list[str]]:
-    for (before, signal), after in TRANSITIONS.items():
-        yield [before, f"`{signal}`", after]
+    for signal in Signal:
+        yield [f"`{signal}`", comment_of(signal), *(_led_to(state, signal) for state in _OPEN)]
+
+
+def _led_to(state: State, signal: Signal) -> str:
+    if signal is Signal.GONE and state is not State.QUEUED:
+        return "the end, see below"
+    return TRANSITIONS.get((state, signal), "–")
 
 
 def _stops() -> Iterator[list[str]]:
-    meanings = dict(_commented(StopKind))
     for kind, state in AFTER_STOP.items():
-        yield [f"`{kind}`", meanings[f"`{kind}`"], state]
+        yield [f"`{kind}`", comment_of(kind), state]
 
 
-def _commented(kind: type[StrEnum]) -> Iterator[tuple[str, str]]:
-    """Yield each value of *kind*, and the comment behind it."""
-    source = inspect.getsource(kind)
-    for each in kind:
-        comment = re.search(rf'{each.name} = "{each.value}"(?:  # (.+))?$', source, re.MULTILINE)
-        assert comment is not None, each
-        yield f"`{each}`", comment[1] or ""
+def comment_of(value: Signal | StopKind) -> str:
+    """Return the comment behind *value* in ``raft.lifecycle``."""
+    source = inspect.getsource(type(value))
+    comment = re.search(rf'    {value.name} = "{value.value}"  # (.+)$', source, re.MULTILINE)
+    assert comment is not None, f"{value!r} has no comment"
+    return comment[1]
 
 
 # --- causes -----------------------------------------------------------------------------------
@@ -109,20 +120,22 @@ def causes_page() -> str:
     """Return ``docs/causes.md``."""
     return _page(
         "Why an attempt failed",
-        [
-            "`cause` is one word of this closed list, so that programs can decide on it; null when a task completed or was",
-            "cancelled. Whose matter it is: the user's, who can submit something else; the configuration's, of raftsman or of",
-            "the namespace; the infrastructure's, where submitting again may be all there is to do.",
-        ],
+        _prose(
+            """`cause` is one word of this closed list, so that programs can decide on it; null when a task completed
+            or was cancelled. Whose matter it is: the user's, who can submit something else; the configuration's,
+            of raftsman or of the namespace; the infrastructure's, where submitting again may be all there is to
+            do."""
+        ),
         lines_of_table(["cause", "meaning", "a matter of the", "first look"], _blames()),
-        [
-            "## What Kubernetes says",
-            "",
-            "The words of Kubernetes that give a cause by themselves. A wait becomes one when it has lasted as long as is said",
-            "here, or when the start timeout passes. The other causes follow from more than one word (exit codes, the",
-            "answers to a create, what is missing) or are raftsman's own.",
-        ],
-        lines_of_table(["cause", "evidence"], _evidences()),
+        ["## What Kubernetes says"],
+        _prose(
+            f"""The words of Kubernetes that give a cause by themselves; those of a refusal are patterns for its
+            message. A wait or a refusal fails the attempt after the time that is said here, without one at the
+            start timeout; a failed pull already after {causes.DEFINITE_PULL_GRACE_MS // 1000} s when the registry
+            says no. The other causes follow from several facts together (exit codes, answers to requests, what is
+            missing), or are raftsman's own."""
+        ),
+        lines_of_table(["cause", "where", "words"], _evidences()),
     )
 
 
@@ -133,23 +146,26 @@ def _blames() -> Iterator[list[str]]:
 
 
 def _evidences() -> Iterator[list[str]]:
-    evidence: dict[Cause, list[str]] = defaultdict(list)
-    for cause, words in _words_of_kubernetes():
+    evidence: dict[tuple[Cause, str], list[str]] = defaultdict(list)
+    for where, cause, word in _words_of_kubernetes():
         if cause is not None:
-            evidence[cause].append(words)
-    yield from ([f"`{cause}`", "; ".join(evidence[cause])] for cause in Cause if cause in evidence)
+            evidence[cause, where].append(word)
+    order = [*Cause]
+    for (cause, where), words in sorted(evidence.items(), key=lambda item: order.index(item[0][0])):
+        yield [f"`{cause}`", where, ", ".join(words)]
 
 
-def _words_of_kubernetes() -> Iterator[tuple[Cause | None, str]]:
-    yield from ((cause, f"Pod reason `{reason}`") for reason, cause in causes.POD_REASONS.items())
-    yield causes.of_pod_reason("OutOf"), "Pod reason `OutOf…`"
-    yield from ((cause, f"Pod disrupted, `{reason}`") for reason, cause in causes.DISRUPTIONS.items())
-    yield from ((cause, f"container ended, `{reason}`") for reason, cause in causes.TERMINATIONS.items())
-    for reason, patience in causes.WAITS.items():
-        yield patience.cause, f"container waits, `{reason}`{_grace(patience)}"
-    yield from ((cause, f"event `{reason}` of the Pod") for reason, cause in causes.POD_EVENTS.items())
-    for pattern, patience in causes.REFUSALS:
-        yield patience.cause, f"refused, `{pattern}`{_grace(patience)}"
+def _words_of_kubernetes() -> Iterator[tuple[str, Cause | None, str]]:
+    """Yield every word that ``executor.causes`` knows: where it stands, what it means, the word."""
+    yield from (("reason of the Pod", cause, f"`{word}`") for word, cause in causes.POD_REASONS.items())
+    yield "reason of the Pod", causes.of_pod_reason("OutOf"), "`OutOf…`"
+    yield from (("disruption of the Pod", cause, f"`{word}`") for word, cause in causes.DISRUPTIONS.items())
+    yield from (("end of a container", cause, f"`{word}`") for word, cause in causes.TERMINATIONS.items())
+    for word, patience in causes.WAITS.items():
+        yield "wait of a container", patience.cause, f"`{word}`{_grace(patience)}"
+    yield from (("event of the Pod", cause, f"`{word}`") for word, cause in causes.POD_EVENTS.items())
+    for word, patience in causes.REFUSALS:
+        yield "refusal", patience.cause, f"`{word.strip()}`{_grace(patience)}"
 
 
 def _grace(patience: Patience) -> str:
@@ -185,11 +201,12 @@ def settings_page() -> str:
     """Return ``docs/settings.md``."""
     return _page(
         "The settings of a node",
-        [
-            "One TOML file (`raftsman serve --config FILE`); every key can also be set by a variable of the environment or by",
-            "`--set KEY=VALUE`. A flag goes before the environment, the environment before the file, the file before the",
-            "default. A key that does not exist stops the start and names its line; secrets are given by file only.",
-        ],
+        _prose(
+            """One TOML file (`raftsman serve --config FILE`); every key can also be set by a variable of the
+            environment or by `--set KEY=VALUE`. A flag goes before the environment, the environment before the
+            file, the file before the default. A key that does not exist stops the start and names its line;
+            secrets are given by file only."""
+        ),
         *(_section(name, settings) for name, settings in _sections().items()),
         ["## How values are written", "", *lines_of_table(["kind", "for example"], _spellings())],
     )
@@ -215,7 +232,7 @@ def _section(name: str, settings: Iterable[Setting]) -> Iterator[str]:
 def _setting_cells(setting: Setting) -> list[str]:
     key = ".".join(setting.path[2 if ANY in setting.path else 1 if len(setting.path) > 1 else 0 :])
     variable = PREFIX + "__".join("NAME" if part == ANY else part.upper() for part in setting.path)
-    what = " \\| ".join(setting.choices) if setting.choices else setting.kind.value
+    what = " | ".join(setting.choices) if setting.choices else setting.kind.value
     return [f"`{key}`", f"`{_toml(setting.default)}`", what, setting.help, f"`{variable}`"]
 
 

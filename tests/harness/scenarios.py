@@ -136,7 +136,7 @@ def _member(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _submission(fields: dict[str, Any]) -> dict[str, Any]:
     """Fields of the command, of the specification and of its ``k8sJob`` block, side by side."""
-    own = {name: fields.pop(name) for name in ("task_id", "submitter_node") if name in fields}
+    own: dict[str, Any] = {name: fields.pop(name) for name in ("task_id", "submitter_node") if name in fields}
     if "spec" in fields:
         return {**own, "spec": bytes.fromhex(fields["spec"])}
     job = {"context": "prod", "image": "busybox"}

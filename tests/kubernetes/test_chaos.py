@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(420)]
 
 CLIENTS = 4
 JOBS_PER_CLIENT = 15
+LAST_THIRD = 10
 SUBMITTED_WITHIN_S = 60.0
 ENDED_WITHIN_S = 240.0
 ENDS = ("completed", "failed", "cancelled")
@@ -34,32 +36,44 @@ def specs_of(number: int, places: Sequence[Place]) -> list[Json]:
     ]
 
 
-def submit_all(client: Client, specs: Sequence[Json]) -> int:
-    """Submit one after the other, each until it is known to be in; return how often that took a repetition."""
+def submit_all(client: Client, specs: Sequence[Json], second_kill: threading.Event) -> int:
+    """Submit one after the other, the last third at the second kill; return how many submissions were repeated."""
     repeated = 0
-    deadline = time.monotonic() + SUBMITTED_WITHIN_S
-    for spec in specs:
-        while True:
-            try:
-                client.submit(spec)
-                break
-            except (OutcomeUnknown, ConnectionFailed, Unavailable):
-                assert time.monotonic() < deadline, "nobody takes the submission"
-                repeated += 1
-        time.sleep(random.uniform(0.0, 0.4))
+    for place, spec in enumerate(specs):
+        if place == LAST_THIRD:
+            assert second_kill.wait(SUBMITTED_WITHIN_S)
+        repeated += submit(client, spec)
+        time.sleep(random.uniform(0.0, 0.3))
     return repeated
 
 
-def kill_the_leader(nodes: NodeGroup, contexts: Sequence[str]) -> None:
+def submit(client: Client, spec: Json) -> int:
+    """Submit until the task is known to be in; return how often that took a repetition."""
+    repeated = 0
+    deadline = time.monotonic() + SUBMITTED_WITHIN_S
+    while time.monotonic() < deadline:
+        try:
+            client.submit(spec)
+        except (OutcomeUnknown, ConnectionFailed, Unavailable):
+            repeated += 1
+        else:
+            return repeated
+    raise AssertionError(f"nobody takes {spec['taskId']}")
+
+
+def kill_the_leader(nodes: NodeGroup, announced: threading.Event | None = None) -> None:
     """Kill the leader, and start it again when another one has led for a moment."""
     killed = nodes.leader()
+    if announced is not None:
+        announced.set()
+        time.sleep(0.1)
     killed.kill()
     begin = time.monotonic()
     successor = nodes.leader()
     _log.info("%s leads %.1f s after %s was killed", successor.name, time.monotonic() - begin, killed.name)
     time.sleep(0.5)
     killed.start()
-    nodes.wait_ready(contexts)
+    nodes.wait_ready()
 
 
 def ends_of(nodes: NodeGroup, task_id: str) -> list[str]:
@@ -75,30 +89,27 @@ def ends_of(nodes: NodeGroup, task_id: str) -> list[str]:
 
 
 def test_sixty_jobs_end_once_each_while_the_leader_is_killed_twice(nodes: NodeGroup, places: Places) -> None:
-    contexts = [place.context for place in places]
     specs = [specs_of(number, places) for number in range(CLIENTS)]
+    second_kill = threading.Event()
     with ExitStack() as stack:
         watches = [stack.enter_context(JobWatch(place)) for place in places]
         pool = stack.enter_context(ThreadPoolExecutor(CLIENTS))
-        submissions = [pool.submit(submit_all, nodes.client(timeout_s=3.0), each) for each in specs]
-        for _ in range(2):
-            time.sleep(1.0)
-            kill_the_leader(nodes, contexts)
+        submissions = [pool.submit(submit_all, nodes.client(timeout_s=3.0), each, second_kill) for each in specs]
+        time.sleep(1.0)
+        kill_the_leader(nodes)
+        kill_the_leader(nodes, second_kill)
         repeated = sum(each.result() for each in submissions)
-        ids = [str(spec["taskId"]) for each in specs for spec in each]
         begin = time.monotonic()
-        tasks = nodes.client().wait(ids, timeout_s=ENDED_WITHIN_S)
+        tasks = nodes.client().wait([spec["taskId"] for each in specs for spec in each], timeout_s=ENDED_WITHIN_S)
         _log.info("%d submissions repeated; all ended %.1f s later", repeated, time.monotonic() - begin)
         uids = {key: found for watch in watches for key, found in watch.uids().items()}
 
     assert len(tasks) == CLIENTS * JOBS_PER_CLIENT
     for number, task in enumerate(tasks):
         assert_ended_as_written(task, exit_code=number % JOBS_PER_CLIENT % 3)
-        assert uids.pop((task["taskId"], "1")) == {task["attempts"][0]["jobUid"]}
         assert ends_of(nodes, task["taskId"]) == [task["state"]]
-    assert not uids, "Jobs of attempts that nobody knows"
-    pods = [number for place in places for number in place.pods_made().values()]
-    assert pods == [1] * len(tasks)
+    assert uids == {(task["taskId"], "1"): {task["attempts"][0]["jobUid"]} for task in tasks}
+    assert [number for place in places for number in place.pods_made().values()] == [1] * len(tasks)
     assert_same_state(nodes, [task["taskId"] for task in tasks])
 
 

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.kubernetes
 Ended = Callable[[str], TaskView]
 
 MISSING_IMAGE = "busybox:raftsman-has-no-such-tag"
-NO_IMAGE_IN_20_S = {"startTimeoutMs": 20_000, "job": {"image": MISSING_IMAGE}}
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +27,13 @@ def submitted(nodes: NodeGroup, places: Places) -> Mapping[str, str]:
     client = nodes.client(nodes.follower().name)
     ids = {story: new_id(story) for story in ("hello", "elsewhere", "exit-3", "memory", "image", "command", "killed")}
     for spec in (
-        first.task(ids["hello"], "sh", "-c", "echo $GREETING; sleep 0.2; echo again >&2", environment={"GREETING": "hello"}),
+        first.task(
+            ids["hello"], "sh", "-c", "echo $GREETING; sleep 0.2; echo again >&2", environment={"GREETING": "hello"}
+        ),
         second.task(ids["elsewhere"], "echo", "from the other context"),
         first.task(ids["exit-3"], "sh", "-c", "echo before; exit 3"),
         first.task(ids["memory"], "tail", "/dev/zero", job={"resources": {"memory": "32Mi"}}),
-        first.task(ids["image"], "true", **NO_IMAGE_IN_20_S),
+        first.task(ids["image"], job={"image": MISSING_IMAGE}, startTimeoutMs=20_000),
         first.task(ids["command"], "no-such-program"),
         first.task(ids["killed"], "sh", "-c", "sleep 9 & kill -KILL $!; wait $!; exit $?"),
     ):
@@ -95,7 +96,12 @@ def test_an_image_that_is_not_there_fails_the_task_in_the_registrys_words(
     places: Places, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task = ended(submitted["image"])
-    assert (task["state"], task["cause"], task["exitCode"], task["error"]) == ("failed", "ImagePull", -1, "Job timed out")
+    assert (task["state"], task["cause"], task["exitCode"], task["error"]) == (
+        "failed",
+        "ImagePull",
+        -1,
+        "Job timed out",
+    )
     message = task["attempts"][0]["message"] or ""
     assert MISSING_IMAGE.partition(":")[2] in message
     assert re.search(r"not found|denied|unauthorized|unknown", message), message

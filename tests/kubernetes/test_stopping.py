@@ -1,11 +1,13 @@
 """Stopping on real Kubernetes: only the proof that Job and Pods are gone ends the task, and nothing is left behind."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
 from raftsman.errors import Conflict
 from raftsman.wire.views import TaskView
+from tests.harness.commandline import raftsman
 from tests.harness.kube import Place, new_id
 from tests.harness.nodes import NodeGroup, eventually
 from tests.kubernetes.conftest import Places
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.kubernetes
 
 Ended = Callable[[str], TaskView]
 
-ENDLESS = "while true; do sleep 0.1; done"
+ENDLESS = "while true; do sleep 0.2; done"
 OBEDIENT = f"trap 'echo told to go; exit 0' TERM; echo begun; {ENDLESS}"
 """Ends with 0 when it is told to: which must not make a stopped task completed."""
 
@@ -23,12 +25,14 @@ OBEDIENT = f"trap 'echo told to go; exit 0' TERM; echo begun; {ENDLESS}"
 def submitted(nodes: NodeGroup, places: Places) -> Mapping[str, str]:
     """Every task of this story."""
     first, _ = places
-    ids = {story: new_id(story) for story in ("running", "obedient", "waiting", "queued", "timeout", "polite", "start")}
+    stories = ("running", "obedient", "waiting", "queued", "timeout", "polite", "start", "words")
+    ids = {story: new_id(story) for story in stories}
     missing = {"image": "busybox:raftsman-has-no-such-tag"}
     client = nodes.client()
     for spec in (
         first.shell(ids["running"], ENDLESS),
         first.shell(ids["obedient"], OBEDIENT),
+        first.shell(ids["words"], ENDLESS),
         first.shell(ids["waiting"], ENDLESS, missing),
         first.shell(ids["queued"], ENDLESS, constraints={"allowedNodes": ["nobody"]}),
         first.shell(ids["timeout"], f"echo begun; {ENDLESS}", timeoutMs=3000),
@@ -106,12 +110,22 @@ def test_a_timeout_leaves_neither_job_nor_pod(
     assert nothing_is_left(places[0], submitted[story])
 
 
-def test_a_start_timeout_leaves_neither_job_nor_pod(
-    places: Places, submitted: Mapping[str, str], ended: Ended
-) -> None:
+def test_a_start_timeout_leaves_neither_job_nor_pod(places: Places, submitted: Mapping[str, str], ended: Ended) -> None:
     task = ended(submitted["start"])
     assert (task["state"], task["cause"], task["error"]) == ("failed", "ImagePull", "Job timed out")
     assert nothing_is_left(places[0], submitted["start"])
+
+
+def test_the_command_line_cancels_waits_for_the_proof_and_says_cancelled(
+    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], tmp_path: Path
+) -> None:
+    task_id = submitted["words"]
+    runs(nodes, task_id)
+    done = raftsman(nodes.addresses, "cancel", "--wait", task_id, home=tmp_path)
+    assert (done.returncode, done.stdout.split()[:2]) == (0, [task_id, "cancelled"]), done
+    assert nothing_is_left(places[0], task_id)
+    waited = raftsman(nodes.addresses, "wait", task_id, home=tmp_path)
+    assert (waited.returncode, waited.stdout.split()) == (3, [task_id, "cancelled"]), waited
 
 
 def test_what_has_ended_cannot_be_cancelled(nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended) -> None:

@@ -61,15 +61,21 @@ class Node:
             await asyncio.sleep(0.02)
 
 
-def make_node(name: str, members: dict[str, str], directory: Path) -> Node:
+def make_node(
+    name: str,
+    members: dict[str, str],
+    directory: Path,
+    on_applied: Callable[[int, tuple[Change, ...]], None] = lambda *_: None,
+) -> Node:
     """Return a node that has not been started."""
     ids = itertools.count()
     applied: list[tuple[int, tuple[Change, ...]]] = []
-    replica = Replica(
-        now=lambda: Instant(1_000),
-        new_id=lambda: f"{name}-{next(ids)}",
-        on_applied=lambda index, changes: applied.append((index, changes)),
-    )
+
+    def note(index: int, changes: tuple[Change, ...]) -> None:
+        applied.append((index, changes))
+        on_applied(index, changes)
+
+    replica = Replica(now=lambda: Instant(1_000), new_id=lambda: f"{name}-{next(ids)}", on_applied=note)
     consensus = Consensus(
         name=name,
         members=members,

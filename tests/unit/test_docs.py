@@ -17,7 +17,7 @@ def test_a_generated_page_is_up_to_date(name: str) -> None:
 
 
 def test_every_state_signal_and_cause_is_on_its_page() -> None:
-    assert [each for each in [*State, *Signal] if each not in states_page()] == []
+    assert [each for each in [*State, *Signal] if str(each) not in states_page()] == []
     assert [each for each in Cause if f"| `{each}` |" not in causes_page()] == []
 
 

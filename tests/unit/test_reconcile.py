@@ -7,126 +7,51 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftsman.executor.jobs import (
-    ANNOTATION_TASK,
-    LABEL_ATTEMPT,
-    LABEL_CLUSTER,
-    LABEL_MANAGED_BY,
-    MANAGED_BY,
-    Json,
-)
+from raftsman.executor.jobs import LABEL_CLUSTER, Json
 from raftsman.executor.outcome import Outcome
 from raftsman.executor.reconcile import (
     BLIND_MS,
-    EVENTS_EVERY_MS,
+    EVIDENCE_MS,
     NO_ADAPTER,
-    REPORT_EVERY_MS,
-    TELL_AFTER_MS,
-    Action,
+    ORPHAN_MS,
     Conclude,
     Confirm,
     Create,
     Delete,
     Notes,
-    ReadEvents,
     Sight,
     Tell,
     decide,
+    is_orphan,
     output_source,
     wants_ttl,
 )
 from raftsman.executor.waits import Waiting
-from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import Cause, Signal, State, StopKind
-from raftsman.raft.records import Attempt, Instant, JobCounts, NodeId, Placement, Stop, Task, TaskId
-from tests.unit.kubernetes_objects import container, ended, event, pod, unscheduled
-
-CLUSTER = "6f0c"
-T0 = Instant(1_767_225_600_000)  # 2026-01-01T00:00:00Z
-SECOND = 1_000
-
-
-def at(ms: int) -> Instant:
-    return Instant(T0 + ms)
-
-
-def task(state: State = State.ASSIGNED, *, uid: str = "", stop: StopKind | None = None, **row: object) -> Task:
-    plain = Task(
-        task_id=TaskId("t"),
-        spec=b"",
-        type="k8s_job",
-        context="c",
-        priority=0,
-        timeout_ms=600_000,
-        start_timeout_ms=900_000,
-        placement=Placement(),
-        submitter_node="alpha",
-        principal="",
-        submitted_at=T0,
-        sequence=1,
-        state=state,
-        attempt=Attempt(
-            number=1,
-            node=NodeId("alpha"),
-            context="c",
-            namespace="batch",
-            assigned_at=T0,
-            job_name="task-t-1" if uid else "",
-            job_uid=uid,
-        ),
-        stop=None if stop is None else Stop(kind=stop, at=T0),
-        job=JobCounts() if uid else None,
-    )
-    return msgspec.structs.replace(plain, **row)
-
-
-def job(
-    uid: str = "u", *, ours: bool = True, deleted: str = "", ended_as: str = "", ended_at: str = "", **status: object
-) -> Json:
-    labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_CLUSTER: CLUSTER if ours else "another", LABEL_ATTEMPT: "1"}
-    metadata = {"name": "task-t-1", "uid": uid, "labels": labels, "annotations": {ANNOTATION_TASK: "t"}}
-    condition = {"type": ended_as, "status": "True", **({"lastTransitionTime": ended_at} if ended_at else {})}
-    return {
-        "metadata": {**metadata, **({"deletionTimestamp": deleted} if deleted else {})},
-        "spec": {},
-        "status": {**status, "conditions": [condition] if ended_as else []},
-    }
-
-
-RUNS = pod(container("running", startedAt="2026-01-01T00:00:01Z"), phase="Running")
-CREATING = pod(container("waiting", reason="ContainerCreating"), phase="Pending")
-NOT_FOUND = pod(container("waiting", reason="ErrImagePull", message="manifest unknown"), phase="Pending")
-BACK_OFF = pod(container("waiting", reason="ImagePullBackOff", message="Back-off pulling image"), phase="Pending")
-UNPLACED = pod(conditions=(unscheduled("Unschedulable"),), phase="Pending")
-EXITED_3 = pod(ended(3))
-EXITED_0 = pod(ended(0, "Completed"), phase="Succeeded")
-REFUSED_POD = event("Job", "FailedCreate", 'pods "task-t-1-x" is forbidden: violates PodSecurity "restricted:latest"')
-
-BOUND = task(uid="u")
-RUNNING = task(State.RUNNING, uid="u")
-STOPPING = task(State.RUNNING, uid="u", stop=StopKind.CANCEL)
-LONG_AGO = Notes(waits_since=Instant(T0 - 3_600_000), events_at=T0, seen="u")
-
-
-def step(row: Task, sight: Sight, notes: Notes | None = None, ms: int = 0) -> tuple[Action | None, Notes]:
-    return decide(row, sight, notes or Notes(), at(ms), cluster=CLUSTER)
-
-
-def action(row: Task, sight: Sight, notes: Notes | None = None, ms: int = 0) -> Action | None:
-    return step(row, sight, notes, ms)[0]
-
-
-def told(row: Task, sight: Sight, notes: Notes | None = None, ms: int = 0) -> Report:
-    done = action(row, sight, notes, ms)
-    assert isinstance(done, Tell)
-    return done.report
-
-
-def concluded(row: Task, sight: Sight, notes: Notes | None = None, ms: int = 0) -> Report:
-    done = action(row, sight, notes, ms)
-    assert isinstance(done, Conclude)
-    return done.report
-
+from raftsman.raft.records import JobCounts, Task
+from tests.unit.attempts import (
+    BACK_OFF,
+    BOUND,
+    CLUSTER,
+    CREATING,
+    EXITED_0,
+    EXITED_3,
+    NOT_FOUND,
+    REFUSED_POD,
+    RUNNING,
+    RUNS,
+    SECOND,
+    STOPPING,
+    T0,
+    UNPLACED,
+    action,
+    at,
+    concluded,
+    job,
+    step,
+    task,
+    told,
+)
 
 # --- create and adopt -------------------------------------------------------------------------
 
@@ -184,7 +109,7 @@ def test_a_foreign_job_under_the_name_proves_that_a_stopped_attempt_has_none() -
 def test_another_job_in_the_place_of_the_bound_one_means_that_one_is_absent(row: Task, ours: bool) -> None:
     sight = Sight(job=job("other", ours=ours))
     assert action(row, sight) == Confirm("u")
-    assert isinstance(action(row, sight, Notes(absent=True)), Conclude)
+    assert isinstance(action(row, sight, Notes(absent=True, ended_since=T0), EVIDENCE_MS), Conclude)
 
 
 def test_the_bound_job_is_ours_whatever_somebody_did_to_its_labels() -> None:
@@ -272,108 +197,6 @@ def test_an_attempt_with_a_job_is_only_unreachable_when_its_node_has_lost_the_co
     assert action(msgspec.structs.replace(row, unreachable=True), Sight(configured=False)) is None
 
 
-# --- waiting ----------------------------------------------------------------------------------
-
-
-def test_a_pod_that_waits_says_why_after_two_seconds() -> None:
-    sight = Sight(job=job(), pods=[UNPLACED])
-    done, notes = step(BOUND, sight)
-    assert done is None
-    done, notes = step(BOUND, sight, notes, TELL_AFTER_MS - 1)
-    assert done is None
-    done, notes = step(BOUND, sight, notes, TELL_AFTER_MS)
-    assert isinstance(done, ReadEvents)
-    report = told(BOUND, sight, notes, TELL_AFTER_MS)
-    assert (report.cause, report.reason) == (Cause.UNSCHEDULABLE, "Unschedulable: 0/3 nodes are available")
-
-
-def test_events_are_read_every_two_seconds_while_an_attempt_waits() -> None:
-    sight, notes, read_at = Sight(job=job("u"), pods=[CREATING]), Notes(), []
-    for ms in range(0, 7_000, 100):
-        done, notes = step(BOUND, sight, notes, ms)
-        if isinstance(done, ReadEvents):
-            assert done.uids == ("u", "")
-            read_at.append(ms)
-    assert read_at == [TELL_AFTER_MS + n * EVENTS_EVERY_MS for n in range(3)]
-
-
-def test_a_job_that_makes_no_pod_is_given_up_by_what_its_events_say() -> None:
-    report = told(BOUND, Sight(job=job(), events=[REFUSED_POD]), LONG_AGO)
-    assert (report.signal, report.cause) == (Signal.GIVE_UP, Cause.POD_SECURITY)
-    assert "restricted:latest" in report.message
-
-
-def test_nothing_is_read_or_given_up_once_it_runs() -> None:
-    row = msgspec.structs.replace(RUNNING, job=JobCounts())
-    assert action(row, Sight(job=job(), pods=[RUNS], events=[REFUSED_POD]), LONG_AGO, 60_000) is None
-
-
-def test_an_attempt_that_has_run_is_not_given_up_for_what_once_kept_its_pod_away() -> None:
-    row = msgspec.structs.replace(RUNNING, job=JobCounts())
-    assert action(row, Sight(job=job(), events=[REFUSED_POD]), LONG_AGO, 60_000) is None
-
-
-def given_up_at(*looks: tuple[int, Json]) -> int | None:
-    """Return when the Pods seen at those milliseconds make the attempt hopeless."""
-    notes = replace(LONG_AGO, events_at=at(10**9))
-    for ms, waits in looks:
-        done, notes = step(BOUND, Sight(job=job(), pods=[waits]), notes, ms)
-        if isinstance(done, Tell) and done.report.signal is Signal.GIVE_UP:
-            return ms
-    return None
-
-
-def test_a_hopeless_wait_is_given_up_when_its_grace_is_over() -> None:
-    assert given_up_at(*((ms, NOT_FOUND) for ms in range(0, 100_000, SECOND))) == 90_000
-    assert given_up_at(*((ms, BACK_OFF) for ms in range(0, 1_000_000, SECOND))) == 900_000
-
-
-def test_the_least_patience_counts_when_one_cause_has_several_wordings() -> None:
-    looks = [(ms, BACK_OFF if ms % 20_000 else NOT_FOUND) for ms in range(0, 200_000, SECOND)]
-    assert given_up_at(*looks) == 90_000
-    assert given_up_at((0, NOT_FOUND), *((ms, BACK_OFF) for ms in range(SECOND, 200_000, SECOND))) == 90_000
-
-
-def test_another_cause_has_a_patience_of_its_own() -> None:
-    looks = [(0, NOT_FOUND), (60_000, UNPLACED), *((ms, NOT_FOUND) for ms in range(61_000, 200_000, SECOND))]
-    assert given_up_at(*looks) == 151_000
-
-
-def test_a_stopping_attempt_is_not_given_up() -> None:
-    row = task(uid="u", stop=StopKind.START_TIMEOUT)
-    sight = Sight(job=job(deleted="2026-01-01T00:00:00Z"), events=[REFUSED_POD])
-    done = action(row, sight, LONG_AGO, 60_000)
-    assert not (isinstance(done, Tell) and done.report.signal is Signal.GIVE_UP)
-
-
-# --- reports ----------------------------------------------------------------------------------
-
-
-def test_nothing_new_is_not_told() -> None:
-    row = msgspec.structs.replace(RUNNING, job=JobCounts(active=1))
-    assert action(row, Sight(job=job(active=1), pods=[RUNS])) is None
-
-
-def test_reports_of_one_attempt_are_a_second_apart() -> None:
-    sight, notes = Sight(job=job(active=1), pods=[RUNS]), Notes(reported_at=T0)
-    assert action(RUNNING, sight, notes, REPORT_EVERY_MS - 1) is None
-    assert told(RUNNING, sight, notes, REPORT_EVERY_MS).job == JobCounts(active=1)
-
-
-@pytest.mark.parametrize(
-    ("row", "pods", "signal"),
-    [(task(), [], Signal.OBSERVE), (BOUND, [RUNS], Signal.START)],
-    ids=["binds", "starts"],
-)
-def test_what_binds_or_starts_is_told_at_once(row: Task, pods: list[Json], signal: Signal) -> None:
-    assert told(row, Sight(job=job(), pods=pods), Notes(reported_at=T0), 1).signal is signal
-
-
-def test_a_job_that_somebody_else_deletes_says_so() -> None:
-    sight = Sight(job=job(deleted="2026-01-01T00:00:00Z"), pods=[RUNS])
-    assert told(RUNNING, sight).reason == "its Job is being deleted, and not by raftsman"
-
-
 # --- ends -------------------------------------------------------------------------------------
 
 
@@ -386,6 +209,15 @@ def test_a_complete_job_ends_the_attempt_with_success() -> None:
 def test_a_failed_job_ends_the_attempt_with_its_pods_cause() -> None:
     report = concluded(RUNNING, Sight(job=job(ended_as="Failed", failed=1), pods=[EXITED_3]))
     assert (report.signal, report.exit_code, report.cause) == (Signal.FAIL, 3, Cause.NON_ZERO_EXIT)
+
+
+def test_a_job_whose_end_is_shown_before_its_pods_waits_for_the_exit_code() -> None:
+    failed = job(ended_as="Failed")
+    done, notes = step(RUNNING, Sight(job=failed, pods=[RUNS]))
+    assert done is None
+    assert concluded(RUNNING, Sight(job=failed, pods=[EXITED_3]), notes, 1).exit_code == 3
+    assert action(RUNNING, Sight(job=failed, pods=[RUNS]), notes, EVIDENCE_MS - 1) is None
+    assert concluded(RUNNING, Sight(job=failed, pods=[RUNS]), notes, EVIDENCE_MS).cause is Cause.RESULT_UNKNOWN
 
 
 def test_a_job_that_ended_between_two_looks_needs_no_start_of_its_own() -> None:
@@ -487,7 +319,8 @@ def test_a_job_proved_to_be_gone_ends_its_attempt_as_its_pods_were_last_seen(
 ) -> None:
     sight = Sight(departed=departed)
     assert action(RUNNING, sight) == Confirm("u")
-    report = concluded(RUNNING, sight, Notes(absent=True))
+    _, notes = step(RUNNING, sight, Notes(absent=True))
+    report = concluded(RUNNING, sight, notes, EVIDENCE_MS)
     assert (report.signal, report.cause, report.job_uid) == (signal, cause, "u")
 
 
@@ -515,6 +348,23 @@ def test_the_output_is_that_of_the_newest_pod_that_has_started() -> None:
 )
 def test_a_finished_job_is_told_once_when_to_leave(finished: Json, wants: bool) -> None:
     assert wants_ttl(finished, 3600) is wants
+
+
+@pytest.mark.parametrize(
+    ("found", "after_ms", "orphan"),
+    [
+        (job(), ORPHAN_MS, True),
+        (job("another"), ORPHAN_MS, True),
+        (job(), ORPHAN_MS - 1, False),
+        (job(ours=False), ORPHAN_MS, False),
+        (job(ended_as="Complete"), ORPHAN_MS, False),
+        (job(deleted=DELETED), ORPHAN_MS, False),
+    ],
+    ids=["works", "a second one works", "the watch may lag", "foreign", "ended", "being deleted"],
+)
+def test_a_job_that_works_for_an_ended_task_is_an_orphan(found: Json, after_ms: int, orphan: bool) -> None:
+    over = task(State.CANCELLED, uid="u", completed_at=T0)
+    assert is_orphan(found, over, at(after_ms), cluster=CLUSTER) is orphan
 
 
 # --- anything at all --------------------------------------------------------------------------
@@ -555,6 +405,7 @@ notes_of_all_kinds = st.builds(
     vanished=st.booleans(),
     absent=st.booleans(),
     deletion=some_jobs,
+    ended_since=instants,
 )
 rows = st.builds(
     task,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from raftsman.raft.commands import (
     Submit,
     Verdict,
 )
-from raftsman.raft.lifecycle import RANK
+from raftsman.raft.lifecycle import RANK, Signal
 from raftsman.raft.records import (
     Change,
     ContextName,
@@ -36,6 +37,7 @@ from raftsman.raft.records import (
 )
 from raftsman.raft.table import TaskTable
 from tests.harness.arbitrary import PLAIN, commands, entries, rows_of, weighted
+from tests.harness.tables import apply, assign, find, joined, report, submit, table_of
 
 PROD = (MemberContext(name=ContextName("prod")), MemberContext(name=ContextName("stage")))
 SPEC = pack_spec(TaskSpec(type="k8s_job", k8s_job=K8sJobSpec(context="prod", image="busybox")))
@@ -55,7 +57,7 @@ beginnings = st.sampled_from([BEGINNING, BEGINNING, BEGINNING, ()]).map(
 wishes = weighted(*[commands()] * 7, garbage)
 logs = st.builds(lambda first, rest: [*first, *rest], beginnings, st.lists(entries(wishes), min_size=10, max_size=60))
 
-a_log = settings(max_examples=100, deadline=None)
+a_log = settings(max_examples=60, deadline=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +194,14 @@ def test_a_copy_is_what_the_table_was_when_it_was_made(log: list[Entry], place: 
     assert rows_in(copy) == then
     list(steps(log[place:], copy))
     assert rows_in(copy) == rows_in(table)
+
+
+def test_a_row_keeps_its_newest_changes_and_no_more() -> None:
+    table = table_of(joined("alpha"), submit("t"), assign("t", "alpha"))
+    for n in range(limits.CHANGES_PER_TASK + 1):
+        seen = msgspec.structs.replace(report("t", "alpha", Signal.OBSERVE), reason=f"reason {n}")
+        apply(table, seen)
+    history = find(table, "t").changes
+    assert len(history) == limits.CHANGES_PER_TASK
+    assert history[-1].reason == f"reason {limits.CHANGES_PER_TASK}"
+    assert history[0].reason == "reason 1"
