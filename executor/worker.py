@@ -28,7 +28,8 @@ from raftsman.executor.manifest import job_name
 from raftsman.executor.output import OutputStore
 from raftsman.executor.podlogs import capture
 from raftsman.executor.reconcile import Sight, decide, is_orphan, known_uid, output_source, wants_ttl, works
-from raftsman.raft.records import Attempt, Instant, NodeId, Task, TaskId
+from raftsman.executor.shell import Shells
+from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, NodeId, Task, TaskId
 from raftsman.raft.table import TaskTable
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,10 @@ class Worker:
         job_ttl_s: int,
         wakeup: asyncio.Event,
         now: Callable[[], Instant],
+        shells: Shells | None = None,
     ) -> None:
+        """*shells* carries out the attempts that live in this process; None: this node is given none."""
+        self._shells = shells
         self._node = node
         self._replica = replica
         self._contexts = contexts
@@ -151,6 +155,9 @@ class Worker:
         keys = set()
         for task in view.mine:
             assert task.attempt is not None
+            if task.type in BOUND_TYPES:
+                self._guarded(f"task {task.task_id}", partial(self._attend_bound, task))
+                continue
             keys.add((task.task_id, task.attempt.number))
             watched = self._watched.setdefault((task.task_id, task.attempt.number), Watched())
             if watched.resume_at is not None and self._now() < watched.resume_at:
@@ -187,6 +194,10 @@ class Worker:
                 break
             found.append(task)
         return found
+
+    def _attend_bound(self, task: Task) -> None:
+        if self._shells is not None:
+            self._shells.attend(task)
 
     def _attend(self, task: Task, attempt: Attempt, watched: Watched, cluster: str) -> None:
         jobs = self._contexts.jobs(attempt.context)

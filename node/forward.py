@@ -16,6 +16,8 @@ ANSWER_TIMEOUT_S = 8.0
 """The leader answers within its own deadline of 5 s; past this it hangs."""
 LEADER_WAIT_S = 3.0
 """How long a request waits for a leader: several elections."""
+GRACE_S = 1.0
+"""What is left to a node that leads no more: it may be about to answer what it decided while it led."""
 _POLL_S = 0.05
 
 
@@ -39,9 +41,10 @@ class Forwarded:
 class Forwarder:
     """Sends requests to other nodes over one pool of connections."""
 
-    def __init__(self, *, node: str, url_of_leader: Callable[[], str | None]) -> None:
+    def __init__(self, *, node: str, url_of_leader: Callable[[], str | None], leads: Callable[[], bool]) -> None:
         self._node = node
         self._url_of_leader = url_of_leader
+        self._leads = leads
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -55,7 +58,10 @@ class Forwarder:
             await self._session.close()
 
     async def to_leader(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded:
-        """Hand the request to the leader, looking for one while there is none. Raises NobodyThere, HungUp."""
+        """Hand the request to the leader, looking for one while there is none.
+
+        Raises NobodyThere, also when this node has come to lead meanwhile; HungUp.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LEADER_WAIT_S
         while True:
@@ -63,18 +69,30 @@ class Forwarder:
             answer = await self._try(url, method, path, headers, body) if url else None
             if answer is not None and not _says_no_leader(answer):
                 return answer
-            if loop.time() >= deadline:
+            if self._leads() or loop.time() >= deadline:
                 raise NobodyThere("no leader could be reached")
             await asyncio.sleep(_POLL_S)
 
     async def _try(self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded | None:
+        asking = asyncio.ensure_future(self._ask(url, method, path, headers, body))
         try:
-            async with self.open(url, method, path, headers, body) as response:
-                return Forwarded(response.status, response.headers, await response.read())
+            await self._until_answered_or_deposed(asking, url)
+            async with asyncio.timeout(None if self._url_of_leader() == url else GRACE_S):
+                return await asking
         except aiohttp.ClientConnectorError:
             return None  # Nothing was sent.
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise HungUp(f"the leader did not answer: {str(error) or type(error).__name__}") from error
+            raise HungUp(f"the leader did not answer: {str(error) or 'it leads no more'}") from error
+        finally:
+            asking.cancel()
+
+    async def _ask(self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded:
+        async with self.open(url, method, path, headers, body) as response:
+            return Forwarded(response.status, response.headers, await response.read())
+
+    async def _until_answered_or_deposed(self, asking: "asyncio.Future[Forwarded]", url: str) -> None:
+        while not asking.done() and self._url_of_leader() == url:
+            await asyncio.wait({asking}, timeout=_POLL_S)
 
     def open(
         self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes = b""

@@ -20,6 +20,8 @@ from pathlib import Path
 from raftsman.executor.contexts import ContextSettings, KubernetesContexts, discover
 from raftsman.executor.deeds import Deeds
 from raftsman.executor.output import KeepLimits, OutputStore
+from raftsman.executor.processes import Processes
+from raftsman.executor.shell import Shells
 from raftsman.executor.worker import Worker
 from raftsman.node.changes import ChangeFeed
 from raftsman.node.forward import Forwarder
@@ -111,7 +113,10 @@ class Node:
             settings.data_dir / "output",
             KeepLimits(head_bytes=keep.head_bytes, tail_bytes=keep.tail_bytes, total_bytes=keep.total_bytes),
         )
-        self.forwarder = Forwarder(node=settings.name, url_of_leader=self._url_of_leader)
+        self._processes = Processes()
+        self.forwarder = Forwarder(
+            node=settings.name, url_of_leader=self._url_of_leader, leads=lambda: self.replica.standing().leads
+        )
         self._site = Site(
             settings=settings,
             replica=self.replica,
@@ -135,11 +140,15 @@ class Node:
         await self._listen(stack)
         await self.contexts.start()
         stack.push_async_callback(self.contexts.stop)
+        membership = self._membership()
+        shells = self._shells(membership)
+        stack.push_async_callback(self._processes.stop)
+        stack.push_async_callback(shells.stop)
         wakeup = stack.enter_context(self.feed.wakeup())
         for name, work in (
             ("leader", self._leader().run()),
-            ("worker", self._worker(wakeup).run()),
-            ("membership", self._membership().run()),
+            ("worker", self._worker(wakeup, shells).run()),
+            ("membership", membership.run()),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
 
@@ -171,7 +180,7 @@ class Node:
             on_leader_change=self.metrics.leader_changes.inc,
         )
 
-    def _worker(self, wakeup: asyncio.Event) -> Worker:
+    def _worker(self, wakeup: asyncio.Event, shells: Shells) -> Worker:
         entries = {entry.name: entry for entry in self._entries}
         deeds = Deeds(
             cluster=lambda: self.replica.read(lambda table: table.cluster_uuid),
@@ -191,6 +200,17 @@ class Node:
             job_ttl_s=self._settings.executor.job_ttl_s,
             wakeup=wakeup,
             now=now,
+            shells=shells,
+        )
+
+    def _shells(self, membership: Membership) -> Shells:
+        return Shells(
+            processes=self._processes,
+            output=self.output,
+            propose=self.replica.propose,
+            joined_index=membership.joined_index,
+            now=now,
+            environment=os.environ,
         )
 
     def _membership(self) -> Membership:
@@ -209,7 +229,7 @@ class Node:
             node=self._settings.name,
             url=self._settings.http.advertise,
             version=self._version,
-            slots=self._settings.executor.slots,
+            slots=self._settings.executor.slots if self._settings.executor.allow_shell else 0,
             contexts=contexts,
         )
         return Membership(

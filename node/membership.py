@@ -62,6 +62,13 @@ class Membership:
             self._joined = True
             self._told_at = self._monotonic()
 
+    def joined_index(self) -> int | None:
+        """Return the log index at which this process joined, None while it has not."""
+        if not self._joined:
+            return None
+        present = self._replica.read(lambda table: table.member(self._member.node))
+        return present.joined_index if present is not None else None
+
     def _must_tell(self, present: Member, wanted: Member) -> bool:
         if _facts(present) != _facts(wanted):
             return True

@@ -11,7 +11,7 @@ import msgpack
 import msgspec
 
 from raftsman.raft import limits
-from raftsman.raft.commands import KINDS, Command, Entry
+from raftsman.raft.commands import KINDS, Command, Entry, Submit
 from raftsman.raft.records import Instant, Row, TaskSpec
 
 VERSION = 1
@@ -88,6 +88,16 @@ def decode(raw: bytes) -> Entry:
     if not (isinstance(command_id, str) and type(at) is int and isinstance(principal, str)):
         raise MalformedEntry("an entry's id and principal are texts and its instant is a whole number")
     return Entry(command_id=command_id, command=_convert(payload, KINDS[kind]), at=Instant(at), principal=principal)
+
+
+def require_known(entry: Entry) -> None:
+    """Raise UnknownFormat when the entry's specification is in a format that only a newer program knows.
+
+    The rule would refuse it as invalid where newer nodes accept it, and the tables would differ from then on.
+    """
+    command = entry.command
+    if isinstance(command, Submit) and command.spec[:1] > bytes([VERSION]):
+        raise UnknownFormat(f"a specification of format {command.spec[0]}, this program knows {VERSION}")
 
 
 def _convert(value: object, into: type[R]) -> R:

@@ -52,6 +52,18 @@ class K8sJobSpec(Row, frozen=True, kw_only=True):
     pod_security: str = ""  # baseline | restricted | none; "": the context's own default.
 
 
+K8S_JOB, SHELL = "k8s_job", "shell"
+BOUND_TYPES = frozenset({SHELL})
+"""Types whose attempts live in the process of their node: they cannot move, and die with it."""
+
+
+class ShellSpec(Row, frozen=True, kw_only=True):
+    """The ``shell`` block of a submission in its normal form."""
+
+    command: str  # For /bin/sh -c.
+    working_directory: str = ""  # Absolute; "": the node's own.
+
+
 class Placement(Row, frozen=True, kw_only=True):
     """Which nodes may carry a task out."""
 
@@ -66,6 +78,7 @@ class TaskSpec(Row, frozen=True, kw_only=True):
 
     type: str
     k8s_job: K8sJobSpec | None = None
+    shell: ShellSpec | None = None
     environment: tuple[tuple[str, str], ...] = ()  # In the order given.
     labels: tuple[tuple[str, str], ...] = ()  # raftsman's own, sorted by key.
     priority: int = 0
@@ -93,6 +106,7 @@ class Attempt(Row, frozen=True, kw_only=True):
     context: str
     namespace: str
     assigned_at: Instant
+    assigned_index: int = 0  # The log index of the assignment.
     job_name: str = ""  # Empty until its node has seen the Job.
     job_uid: str = ""
     started_at: Instant | None = None  # By Kubernetes' clock.
@@ -202,11 +216,12 @@ class Member(Row, frozen=True, kw_only=True):
     node: NodeId
     url: str  # Where its HTTP API answers.
     version: str = ""
-    slots: int = 0  # Shell and container attempts at a time.
+    slots: int = 0  # Shell attempts at a time; 0: it runs none.
     labels: tuple[tuple[str, str], ...] = ()
     contexts: tuple[MemberContext, ...] = ()  # Sorted by name.
     lost_at: Instant | None = None  # Since when it has not answered the leader.
     joined_at: Instant = Instant(0)
+    joined_index: int = 0  # The log index at which its process joined: what it was given before died with another.
 
     def context(self, name: str) -> MemberContext | None:
         """Return how this member sees the context, or None when it does not have it."""

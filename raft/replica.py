@@ -108,7 +108,9 @@ class Replica:
         if self.broken:  # What follows an entry that was not understood would make another table of ours.
             return Refused(code="unknown-format", detail=self.broken), ()
         try:
-            return self._table.apply(codec.decode(raw), index)
+            entry = codec.decode(raw)
+            codec.require_known(entry)
+            return self._table.apply(entry, index)
         except codec.UnknownFormat as error:
             self.broken = f"entry {index} of the log: {error}; start a newer raftsman on this node"
             log.critical("%s", self.broken)

@@ -22,7 +22,7 @@ from raftsman.raft.commands import (
     Submit,
 )
 from raftsman.raft.lifecycle import AFTER_STOP, Cause, Signal, State, StopKind, step
-from raftsman.raft.records import Attempt, Instant, NodeId, Stop, Task, TaskId
+from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, NodeId, Stop, Task, TaskId
 from raftsman.raft.rows import NOTHING, Edits, Rows, Rules
 
 CANCELLED = "Task cancelled"
@@ -68,6 +68,8 @@ def _able_member(table: Rows, node: NodeId, task: Task) -> Refused | None:
         return Refused(code="member-lost", detail=f"{node} does not answer")
     if task.context and member.context(task.context) is None:
         return Refused(code="context-missing", detail=f"{node} does not have the context {task.context}")
+    if task.type in BOUND_TYPES and not member.slots:
+        return Refused(code="not-allowed", detail=f"{node} does not run {task.type} tasks")
     return None
 
 
@@ -88,6 +90,7 @@ def _assign(table: Rows, entry: Entry, command: Assign) -> Edits | Refused:
         context=task.context,
         namespace=_namespace(task) or command.namespace,
         assigned_at=entry.at,
+        assigned_index=table.index,
     )
     return Edits(tasks=(msgspec.structs.replace(task, state=state, attempt=attempt, reason=""),))
 
@@ -107,6 +110,8 @@ def _reassign(table: Rows, _entry: Entry, command: Reassign) -> Edits | Refused:
     holder = table.members.get(command.from_node)
     if holder is not None and holder.lost_at is None:
         return Refused(code="not-lost", detail=f"{command.from_node} answers, so it keeps {command.task_id}")
+    if task.type in BOUND_TYPES:
+        return Refused(code="bound", detail=f"a {task.type} attempt lives and dies with its node")
     unable = _able_member(table, command.node, task)
     if unable is not None:
         return unable
@@ -190,10 +195,11 @@ def _conclude(task: Task, state: State, entry: Entry, attempt: Attempt, report: 
     """Return the row of a task that ends now, in *state*."""
     success = state is State.COMPLETED
     cause = None if state is not State.FAILED else report.cause or Cause.INTERNAL
+    exit_code = report.exit_code if report.exit_code is not None else -1
     over = msgspec.structs.replace(
         attempt,
         ended_at=report.ended_at if report.ended_at is not None else entry.at,
-        exit_code=report.exit_code,
+        exit_code=exit_code,
         signal=report.killed_by,
         cause=cause,
         message=limits.clip(report.message),
@@ -207,7 +213,7 @@ def _conclude(task: Task, state: State, entry: Entry, attempt: Attempt, report: 
         reason=limits.clip(report.reason or ("" if success else report.message)),
         pending_cause=None,
         job=report.job or task.job,
-        exit_code=report.exit_code if report.exit_code is not None else -1,
+        exit_code=exit_code,
         error="" if success else limits.clip(report.error),
         cause=cause,
         completed_at=entry.at,

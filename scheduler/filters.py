@@ -1,14 +1,15 @@
 """Hard conditions of placement: one function per condition, each names why it excludes.
 
-A filter looks at one member (and the task's wishes); a context filter looks at one context over all members.
-To add a rule: write the function and put it into ``NODE_FILTERS`` or ``CONTEXT_FILTERS``. Preferences among
+A filter looks at one member (and the task's wishes); a load filter also at what the member has to do already; a
+context filter looks at one context over all members. To add a rule: write the function and put it into
+``NODE_FILTERS``, ``LOAD_FILTERS`` or ``CONTEXT_FILTERS``. Preferences among
 what is left are ``scores``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from raftsman.raft.records import Member, Task
+from raftsman.raft.records import BOUND_TYPES, Member, NodeId, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,25 @@ def present(_task: Task, member: Member) -> Exclusion | None:
     return Exclusion("member-lost", f"node {member.node} does not answer")
 
 
+def runs_type(task: Task, member: Member) -> Exclusion | None:
+    """The node runs tasks of this type: shell tasks only where its settings allow them."""
+    if task.type not in BOUND_TYPES or member.slots:
+        return None
+    return Exclusion("type-not-allowed", f"node {member.node} runs no {task.type} tasks (executor.allow_shell)")
+
+
+def has_free_slot(task: Task, member: Member, bound: Mapping[NodeId, int]) -> Exclusion | None:
+    """The node carries out fewer attempts of its own than it has slots."""
+    used = bound.get(member.node, 0)
+    if task.type not in BOUND_TYPES or used < member.slots:
+        return None
+    return Exclusion("slots-full", f"node {member.node} has all its {member.slots} slots in use")
+
+
 def reaches_context(task: Task, member: Member) -> Exclusion | None:
     """The node has the task's context, and the context answers it."""
+    if not task.context:
+        return None
     context = member.context(task.context)
     if context is None:
         return Exclusion("context-missing", f"node {member.node} does not have the context {task.context}")
@@ -76,7 +94,9 @@ def below_max_jobs(load: ContextLoad) -> Exclusion | None:
 
 
 NodeFilter = Callable[[Task, Member], Exclusion | None]
+LoadFilter = Callable[[Task, Member, Mapping[NodeId, int]], Exclusion | None]
 ContextFilter = Callable[[ContextLoad], Exclusion | None]
 
-NODE_FILTERS: tuple[NodeFilter, ...] = (present, allowed, not_excluded, targeted, reaches_context)
+NODE_FILTERS: tuple[NodeFilter, ...] = (present, allowed, not_excluded, targeted, runs_type, reaches_context)
+LOAD_FILTERS: tuple[LoadFilter, ...] = (has_free_slot,)
 CONTEXT_FILTERS: tuple[ContextFilter, ...] = (below_max_jobs,)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from raftsman.raft.commands import Assign, Reassign
-from raftsman.raft.records import Member, NodeId, Placement, Task
+from raftsman.raft.records import BOUND_TYPES, Member, NodeId, Placement, Task
 from raftsman.raft.table import TaskTable
-from raftsman.scheduler.filters import CONTEXT_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
+from raftsman.scheduler.filters import CONTEXT_FILTERS, LOAD_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
 from raftsman.scheduler.queues import in_order
 from raftsman.scheduler.scores import SCORES
 
@@ -45,6 +45,7 @@ class _Board:
     members: list[Member]
     node_load: Counter[NodeId]
     context_load: Counter[str]
+    bound_load: Counter[NodeId]  # Attempts that live in the node's own process.
     candidates: dict[tuple[str, str, Placement], tuple[list[Member], tuple[tuple[str, Exclusion], ...]]] = field(
         default_factory=dict
     )
@@ -52,11 +53,10 @@ class _Board:
     @classmethod
     def of(cls, table: TaskTable) -> "_Board":
         members = sorted(table.members.values(), key=lambda member: member.node)
-        board = cls(members, Counter(), Counter())
+        board = cls(members, Counter(), Counter(), Counter())
         for task in table.live.values():
             if task.attempt is not None:
-                board.node_load[task.attempt.node] += 1
-                board.context_load[task.attempt.context] += 1
+                board.count(task, task.attempt.node)
         return board
 
     def able(self, task: Task) -> tuple[list[Member], tuple[tuple[str, Exclusion], ...]]:
@@ -84,9 +84,22 @@ class _Board:
         """Return the member that the scores prefer; the name decides between equals, so that plans are repeatable."""
         return max(able, key=lambda member: [score(task, member, self.node_load) for score in SCORES])
 
-    def take(self, task: Task, member: Member) -> None:
-        self.node_load[member.node] += 1
+    def free(self, task: Task, able: Iterable[Member]) -> tuple[list[Member], tuple[tuple[str, Exclusion], ...]]:
+        """Return those of *able* that have room for *task*, and why the others have none."""
+        free, full = [], []
+        for member in able:
+            exclusion = next((no for no in (rule(task, member, self.bound_load) for rule in LOAD_FILTERS) if no), None)
+            if exclusion is None:
+                free.append(member)
+            else:
+                full.append((str(member.node), exclusion))
+        return free, tuple(full)
+
+    def count(self, task: Task, node: NodeId) -> None:
+        """Take note that *node* looks after an attempt of *task*."""
+        self.node_load[node] += 1
         self.context_load[task.context] += 1
+        self.bound_load[node] += task.type in BOUND_TYPES
 
 
 def plan(table: TaskTable, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
@@ -100,7 +113,7 @@ def plan(table: TaskTable, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
             waiting[task.task_id] = verdict
         elif len(assignments) < limit:
             assignments.append(_assignment(task, verdict))
-            board.take(task, verdict)
+            board.count(task, verdict.node)
     return Plan(tuple(assignments), tuple(_moves(table, board, limit)), waiting)
 
 
@@ -121,10 +134,13 @@ def _place(board: _Board, task: Task) -> Member | Waiting:
     able, excluded = board.able(task)
     if not able:
         return Waiting("no-node", _no_node(excluded), nodes=excluded)
-    closed = board.closed(task.context)
+    free, full = board.free(task, able)
+    if not free:
+        return Waiting("no-slot", _no_node(full), nodes=(*excluded, *full))
+    closed = board.closed(task.context) if task.context else None
     if closed is not None:
         return Waiting(closed.code, closed.message, nodes=excluded, contexts=((task.context, closed),))
-    return board.best(task, able)
+    return board.best(task, free)
 
 
 def _no_node(excluded: tuple[tuple[str, Exclusion], ...]) -> str:
@@ -148,7 +164,7 @@ def _moves(table: TaskTable, board: _Board, limit: int) -> Iterable[Reassign]:
     """Yield a move for each attempt whose node is lost and whose context another node reaches."""
     moved = 0
     for task in table.live.values():
-        if task.attempt is None or moved >= limit:
+        if task.attempt is None or task.type in BOUND_TYPES or moved >= limit:
             continue
         holder = table.members.get(task.attempt.node)
         if holder is not None and holder.lost_at is None:
@@ -157,6 +173,6 @@ def _moves(table: TaskTable, board: _Board, limit: int) -> Iterable[Reassign]:
         if not able:
             continue
         member = board.best(task, able)
-        board.take(task, member)
+        board.count(task, member.node)
         moved += 1
         yield Reassign(task_id=task.task_id, attempt=task.attempt.number, from_node=task.attempt.node, node=member.node)

@@ -36,7 +36,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     if request.query.get("container", CONTAINER) != CONTAINER:
         raise invalid_parameter("container", f"this version keeps the output of the container {CONTAINER!r} only")
     as_json = accepts(request, NDJSON)
-    keeper = await _keeper(request, task)
+    keeper = None if FORWARDED_BY in request.headers else _keeper(site, task)
     if keeper is not None:
         return await _relay(request, keeper)
     records = _records(
@@ -59,10 +59,9 @@ def _since(request: web.Request) -> str:
     return request.query.get("since", "")
 
 
-async def _keeper(request: web.Request, task: Task) -> str | None:
+def _keeper(site: Site, task: Task) -> str | None:
     """Return the URL of the other node that keeps the output, None when this node should answer."""
-    site = site_of(request)
-    if FORWARDED_BY in request.headers or task.node in (None, site.node):
+    if task.node in (None, site.node):
         return None
     member = site.replica.read(lambda table: table.member(task.node or ""))
     return member.url if member is not None and member.lost_at is None else None
@@ -90,7 +89,11 @@ async def _records(
     site: Site, task_id: str, number: int, *, tail: int | None, since: str, follow: bool
 ) -> AsyncIterator[LogLine | Cut | End]:
     output = site.output.find(task_id, number)
-    while output is None and follow and _may_come(site, task_id, number):
+    while output is None and follow:
+        if _keeper(site, find_task(site, task_id)) is not None:
+            return  # Another node has it by now; without an end the client asks again, and is led there.
+        if not _may_come(site, task_id, number):
+            break
         await site.feed.wait_for_task(task_id, FOLLOW_POLL_S)
         output = site.output.find(task_id, number)
     if output is None:

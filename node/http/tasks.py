@@ -118,6 +118,8 @@ async def _or_forward(
     try:
         answer = await site.forwarder.to_leader(request.method, request.path_qs, headers, raw)
     except NobodyThere:
+        if site.replica.standing().leads:
+            return await here()
         raise _no_leader() from None
     except HungUp as error:
         raise _unknown(task_id, str(error)) from error

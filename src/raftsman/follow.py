@@ -154,21 +154,39 @@ def _continued(
     """Yield the records of one stream after the other until one is the last."""
     cuts = 0
     while cuts < CUTS_IN_A_ROW:
-        with reopen() as answer:
-            opened_at = time.monotonic()
-            try:
-                for record in records_of(answer):
-                    cuts = 0
-                    yield record
-                    if is_last(record):
-                        return
-                if not endless:
-                    return
-            except ConnectionFailed:
-                pass  # Another node, or the same one later, has the rest.
-        cuts = 1 if time.monotonic() - opened_at > AT_ONCE_S else cuts + 1
+        opened_at = time.monotonic()
+        reading = yield from _read_once(reopen, records_of, is_last)
+        if reading.over or (reading.whole and not endless):
+            return
+        at_once = not reading.said_something and time.monotonic() - opened_at <= AT_ONCE_S
+        cuts = cuts + 1 if at_once else 1
         time.sleep(min(FIRST_PAUSE_S * 2 ** (cuts - 1), LONGEST_PAUSE_S))
     raise ConnectionFailed(f"the stream broke {CUTS_IN_A_ROW} times in a row without saying anything new")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How one stream went."""
+
+    said_something: bool
+    over: bool = False  # Its last record has come.
+    whole: bool = False  # It ended properly, and was not cut.
+
+
+def _read_once(
+    reopen: Callable[[], Answer], records_of: Callable[[Answer], Iterator[T]], is_last: Callable[[T], bool]
+) -> Generator[T, None, _Reading]:
+    said_something = False
+    with reopen() as answer:
+        try:
+            for record in records_of(answer):
+                said_something = True
+                yield record
+                if is_last(record):
+                    return _Reading(said_something, over=True)
+        except ConnectionFailed:
+            return _Reading(said_something)  # Another node, or the same one later, has the rest.
+    return _Reading(said_something, whole=True)
 
 
 def _object(line: bytes) -> Mapping[str, Any]:

@@ -62,6 +62,11 @@ def submit(node: NodeProcess, task_id: str, **more: Any) -> Json:
     return task
 
 
+def stored(task: Json) -> Json:
+    """Return *task* without what is computed when it is read: why it waits changes with the nodes."""
+    return {key: value for key, value in task.items() if key not in ("reason", "waiting")}
+
+
 def check_problem(answer: Answer, status: int, code: str) -> Json:
     """Return the problem document that *answer* must be."""
     assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (status, "application/problem+json")

@@ -7,13 +7,24 @@ from typing import Any
 import pytest
 
 from tests.cluster.asking import CONTEXT, IMAGE, Answer, Json, ask, check_problem, faults, get, spec
-from tests.harness.nodes import NodeGroup, NodeProcess, node_group
+from tests.harness.nodes import NodeGroup, NodeProcess, eventually, node_group
 
 pytestmark = pytest.mark.cluster
 
 
+@pytest.fixture(scope="module")
+def settled(group: NodeGroup) -> None:
+    """Every node has told the log why it does not reach the context, and has nothing more to say."""
+
+    def told() -> bool:
+        (context,) = get(group.leader(), "/v1/contexts").json["items"]
+        return all(f"{name}: " in (context["error"] or "") for name in group.nodes) and "tried" not in context["error"]
+
+    eventually(told, within_s=20, what="all nodes have told why")
+
+
 @pytest.fixture
-def unharmed(group: NodeGroup) -> Iterator[None]:
+def unharmed(group: NodeGroup, settled: None) -> Iterator[None]:
     """Check that what happens meanwhile leaves no task and no other table."""
     before = {state_hash for _, state_hash in group.state_hashes().values()}
     yield

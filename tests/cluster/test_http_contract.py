@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cluster.asking import CONTEXT, NDJSON, Answer, ask, check_problem, get, open_stream, spec, submit
+from tests.cluster.asking import CONTEXT, NDJSON, Answer, ask, check_problem, get, open_stream, spec, stored, submit
 from tests.harness.nodes import NodeGroup, NodeProcess, eventually
 
 pytestmark = pytest.mark.cluster
@@ -51,7 +51,7 @@ def test_a_submission_is_created_where_its_location_says(node: NodeProcess, task
     shown = get(node, answer.headers["location"])
     assert shown.status == 200
     assert shown.headers["etag"] == answer.headers["etag"]
-    assert shown.json == task
+    assert stored(shown.json) == stored(task)
 
 
 def test_a_task_without_an_id_gets_one(node: NodeProcess) -> None:
@@ -72,7 +72,7 @@ def test_the_same_id_with_the_same_spec_is_the_same_task(group: NodeGroup, node:
         assert again.status == 200
         assert again.headers["idempotent-replayed"] == "true"
         assert again.headers["etag"] == first.headers["etag"]
-        assert again.json == first.json
+        assert stored(again.json) == stored(first.json)
     assert "idempotent-replayed" not in first.headers
 
 
@@ -333,9 +333,9 @@ def test_followed_events_come_as_they_happen(node: NodeProcess, task_id: str) ->
     stream = follow(node, f"/v1/events?follow=true&after={index}")
     submitter = threading.Timer(0.3, submit, (node, task_id))
     submitter.start()
-    event = next(stream)
+    event = next(event for event in stream if event["taskId"] == task_id)  # Others may still be on their way.
     submitter.join()
-    assert (event["taskId"], event["to"]) == (task_id, "queued")
+    assert event["to"] == "queued"
     stream.close()
 
 

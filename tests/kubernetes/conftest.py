@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from raftsman.client import Client
 from raftsman.wire.views import TaskView
 from tests.conftest import KUBECONFIG
 from tests.harness.kube import Kube, Place, contexts_of
@@ -52,11 +53,17 @@ def nodes(places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def ended(nodes: NodeGroup) -> Callable[[str], TaskView]:
+def client(nodes: NodeGroup) -> Client:
+    """A client of all nodes. The same for a whole story, so that it reads what it has written."""
+    return nodes.client()
+
+
+@pytest.fixture(scope="module")
+def ended(client: Client) -> Callable[[str], TaskView]:
     """Return a task once it has ended."""
 
     def wait(task_id: str, timeout_s: float = 120.0) -> TaskView:
-        (task,) = nodes.client().wait(task_id, timeout_s=timeout_s)
+        (task,) = client.wait(task_id, timeout_s=timeout_s)
         return task
 
     return wait

@@ -22,11 +22,6 @@ NOWHERE = {"constraints": {"allowedNodes": ["nobody"]}}
 
 
 @pytest.fixture(scope="module")
-def client(nodes: NodeGroup) -> Client:
-    return nodes.client()
-
-
-@pytest.fixture(scope="module")
 def first(places: Places) -> Place:
     return places[0]
 

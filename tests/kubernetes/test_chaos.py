@@ -104,13 +104,13 @@ def test_sixty_jobs_end_once_each_while_the_leader_is_killed_twice(nodes: NodeGr
         _log.info("%d submissions repeated; all ended %.1f s later", repeated, time.monotonic() - begin)
         uids = {key: found for watch in watches for key, found in watch.uids().items()}
 
+    assert_same_state(nodes, [task["taskId"] for task in tasks])
     assert len(tasks) == CLIENTS * JOBS_PER_CLIENT
     for number, task in enumerate(tasks):
         assert_ended_as_written(task, exit_code=number % JOBS_PER_CLIENT % 3)
         assert ends_of(nodes, task["taskId"]) == [task["state"]]
     assert uids == {(task["taskId"], "1"): {task["attempts"][0]["jobUid"]} for task in tasks}
     assert [number for place in places for number in place.pods_made().values()] == [1] * len(tasks)
-    assert_same_state(nodes, [task["taskId"] for task in tasks])
 
 
 def assert_ended_as_written(task: TaskView, *, exit_code: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raftsman.client import LogEnd, LogLine
+from raftsman.client import Client, LogEnd, LogLine
 from raftsman.wire.views import TaskView
 from tests.harness.commandline import raftsman
 from tests.harness.kube import Place, new_id
@@ -24,7 +24,7 @@ MISSING_IMAGE = "busybox:raftsman-has-no-such-tag"
 def submitted(nodes: NodeGroup, places: Places) -> Mapping[str, str]:
     """Every task of this story, handed to a follower at once: their waits are independent."""
     first, second = places
-    client = nodes.client(nodes.follower().name)
+    follower = nodes.client(nodes.follower().name)
     ids = {story: new_id(story) for story in ("hello", "elsewhere", "exit-3", "memory", "image", "command", "killed")}
     for spec in (
         first.task(
@@ -37,25 +37,25 @@ def submitted(nodes: NodeGroup, places: Places) -> Mapping[str, str]:
         first.task(ids["command"], "no-such-program"),
         first.task(ids["killed"], "sh", "-c", "sleep 9 & kill -KILL $!; wait $!; exit $?"),
     ):
-        client.submit(spec)
+        follower.submit(spec)
     return ids
 
 
-def lines_of(nodes: NodeGroup, task_id: str) -> list[str]:
+def lines_of(client: Client, task_id: str) -> list[str]:
     """Return the output of a task, which has to be complete."""
-    *lines, end = nodes.client().logs(task_id)
+    *lines, end = client.logs(task_id)
     assert isinstance(end, LogEnd)
     assert end.end == "complete", end
     return [record.line for record in lines if isinstance(record, LogLine)]
 
 
 def test_a_task_given_to_a_follower_completes_in_a_real_container_with_its_output(
-    nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended
+    client: Client, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task = ended(submitted["hello"])
     assert (task["state"], task["exitCode"], task["cause"], task["error"]) == ("completed", 0, None, None)
     assert (task["stdoutTail"] or "").split() == ["hello", "again"]
-    assert lines_of(nodes, submitted["hello"]) == ["hello", "again"]
+    assert lines_of(client, submitted["hello"]) == ["hello", "again"]
 
 
 def test_every_node_gives_the_same_output(nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended) -> None:
@@ -66,22 +66,22 @@ def test_every_node_gives_the_same_output(nodes: NodeGroup, submitted: Mapping[s
 
 
 def test_the_second_context_runs_its_own_tasks(
-    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], ended: Ended
+    client: Client, places: Places, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task = ended(submitted["elsewhere"])
     assert (task["state"], task["k8sJob"]["clusterContext"]) == ("completed", places[1].context)
-    assert lines_of(nodes, submitted["elsewhere"]) == ["from the other context"]
+    assert lines_of(client, submitted["elsewhere"]) == ["from the other context"]
     (job,) = places[1].jobs(submitted["elsewhere"])
     assert job["metadata"]["uid"] == task["attempts"][0]["jobUid"]
 
 
 def test_exit_code_3_fails_the_task_as_a_non_zero_exit(
-    nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended
+    client: Client, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task = ended(submitted["exit-3"])
     assert (task["state"], task["exitCode"], task["cause"]) == ("failed", 3, "NonZeroExit")
     assert (task["stderrTail"] or "").strip() == "before"
-    assert lines_of(nodes, submitted["exit-3"]) == ["before"]
+    assert lines_of(client, submitted["exit-3"]) == ["before"]
 
 
 def test_a_program_that_takes_more_memory_than_its_limit_is_out_of_memory(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from raftsman.client import Client
 from raftsman.errors import Conflict
 from raftsman.wire.views import TaskView
 from tests.harness.commandline import raftsman
@@ -22,13 +23,12 @@ OBEDIENT = f"trap 'echo told to go; exit 0' TERM; echo begun; {ENDLESS}"
 
 
 @pytest.fixture(scope="module")
-def submitted(nodes: NodeGroup, places: Places) -> Mapping[str, str]:
+def submitted(client: Client, places: Places) -> Mapping[str, str]:
     """Every task of this story."""
     first, _ = places
     stories = ("running", "obedient", "waiting", "queued", "timeout", "polite", "start", "words")
     ids = {story: new_id(story) for story in stories}
     missing = {"image": "busybox:raftsman-has-no-such-tag"}
-    client = nodes.client()
     for spec in (
         first.shell(ids["running"], ENDLESS),
         first.shell(ids["obedient"], OBEDIENT),
@@ -43,9 +43,9 @@ def submitted(nodes: NodeGroup, places: Places) -> Mapping[str, str]:
     return ids
 
 
-def runs(nodes: NodeGroup, task_id: str) -> None:
+def runs(client: Client, task_id: str) -> None:
     """Wait until the task runs."""
-    (task,) = nodes.client().wait(task_id, for_="running", timeout_s=60)
+    (task,) = client.wait(task_id, for_="running", timeout_s=60)
     assert task["state"] == "running", task
 
 
@@ -54,11 +54,11 @@ def nothing_is_left(place: Place, task_id: str) -> bool:
 
 
 def test_cancelling_a_running_task_leaves_neither_job_nor_pod(
-    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], ended: Ended
+    client: Client, places: Places, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task_id = submitted["running"]
-    runs(nodes, task_id)
-    answer = nodes.client().cancel(task_id)
+    runs(client, task_id)
+    answer = client.cancel(task_id)
     assert answer["state"] == "cancelled" or answer["conditions"] == ["stopping"]
     task = ended(task_id)
     assert (task["state"], task["error"], task["exitCode"], task["cause"]) == ("cancelled", "Task cancelled", -1, None)
@@ -66,11 +66,11 @@ def test_cancelling_a_running_task_leaves_neither_job_nor_pod(
 
 
 def test_a_program_that_ends_well_because_it_was_cancelled_is_cancelled(
-    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], ended: Ended
+    client: Client, places: Places, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task_id = submitted["obedient"]
-    runs(nodes, task_id)
-    nodes.client().cancel(task_id)
+    runs(client, task_id)
+    client.cancel(task_id)
     task = ended(task_id)
     assert (task["state"], task["error"], task["exitCode"]) == ("cancelled", "Task cancelled", -1)
     assert nothing_is_left(places[0], task_id)
@@ -78,25 +78,25 @@ def test_a_program_that_ends_well_because_it_was_cancelled_is_cancelled(
 
 
 def test_cancelling_a_task_whose_pod_waits_leaves_neither_job_nor_pod(
-    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], ended: Ended
+    client: Client, places: Places, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task_id = submitted["waiting"]
     eventually(lambda: places[0].pods(task_id), within_s=30, what="its Pod is there")
-    nodes.client().cancel(task_id)
+    client.cancel(task_id)
     task = ended(task_id)
     assert (task["state"], task["error"]) == ("cancelled", "Task cancelled")
     assert nothing_is_left(places[0], task_id)
 
 
-def test_a_queued_task_is_cancelled_at_once(nodes: NodeGroup, places: Places, submitted: Mapping[str, str]) -> None:
-    task = nodes.client().cancel(submitted["queued"])
+def test_a_queued_task_is_cancelled_at_once(client: Client, places: Places, submitted: Mapping[str, str]) -> None:
+    task = client.cancel(submitted["queued"])
     assert (task["state"], task["error"], task["attempt"]) == ("cancelled", "Task cancelled", 0)
     assert nothing_is_left(places[0], submitted["queued"])
 
 
-def test_cancelling_twice_is_cancelling_once(nodes: NodeGroup, submitted: Mapping[str, str]) -> None:
-    before = nodes.client().cancel(submitted["queued"])
-    assert nodes.client().cancel(submitted["queued"])["index"] == before["index"]
+def test_cancelling_twice_is_cancelling_once(client: Client, submitted: Mapping[str, str]) -> None:
+    before = client.cancel(submitted["queued"])
+    assert client.cancel(submitted["queued"])["index"] == before["index"]
 
 
 @pytest.mark.parametrize("story", ["timeout", "polite"])
@@ -117,10 +117,10 @@ def test_a_start_timeout_leaves_neither_job_nor_pod(places: Places, submitted: M
 
 
 def test_the_command_line_cancels_waits_for_the_proof_and_says_cancelled(
-    nodes: NodeGroup, places: Places, submitted: Mapping[str, str], tmp_path: Path
+    nodes: NodeGroup, client: Client, places: Places, submitted: Mapping[str, str], tmp_path: Path
 ) -> None:
     task_id = submitted["words"]
-    runs(nodes, task_id)
+    runs(client, task_id)
     done = raftsman(nodes.addresses, "cancel", "--wait", task_id, home=tmp_path)
     assert (done.returncode, done.stdout.split()[:2]) == (0, [task_id, "cancelled"]), done
     assert nothing_is_left(places[0], task_id)
@@ -128,8 +128,8 @@ def test_the_command_line_cancels_waits_for_the_proof_and_says_cancelled(
     assert (waited.returncode, waited.stdout.split()) == (3, [task_id, "cancelled"]), waited
 
 
-def test_what_has_ended_cannot_be_cancelled(nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended) -> None:
+def test_what_has_ended_cannot_be_cancelled(client: Client, submitted: Mapping[str, str], ended: Ended) -> None:
     before = ended(submitted["start"])
     with pytest.raises(Conflict, match="failed"):
-        nodes.client().cancel(submitted["start"])
-    assert nodes.client().get(submitted["start"]) == before
+        client.cancel(submitted["start"])
+    assert client.get(submitted["start"]) == before

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from raftsman.client import Client
 from raftsman.wire.views import TaskView
 from tests.harness.kube import Place, new_id
-from tests.harness.nodes import NodeGroup, eventually
+from tests.harness.nodes import eventually
 from tests.kubernetes.conftest import Places
 
 pytestmark = pytest.mark.kubernetes
@@ -41,7 +42,7 @@ def full(places: Places) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def submitted(nodes: NodeGroup, places: Places, full: Place) -> Mapping[str, str]:
+def submitted(client: Client, places: Places, full: Place) -> Mapping[str, str]:
     """Every task of this story."""
     first, _ = places
     word = secrets.token_hex(4)
@@ -56,7 +57,6 @@ def submitted(nodes: NodeGroup, places: Places, full: Place) -> Mapping[str, str
         "memory": first.task(new_id("memory"), job={"resources": {"memory": "4096Gi"}}, **soon),
         "secret": first.task(new_id("secret"), job={"podTemplate": {"spec": {"containers": [secret]}}}, **soon),
     }
-    client = nodes.client()
     return {story: client.submit(spec)["taskId"] for story, spec in specs.items()}
 
 
@@ -66,9 +66,9 @@ def seconds_between(begin: str | None, end: str | None) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
-def said_after_s(nodes: NodeGroup, task: TaskView, *words: str) -> float:
+def said_after_s(client: Client, task: TaskView, *words: str) -> float:
     """Return how many seconds after its submission the task, still assigned, said all *words* in its reason."""
-    events = [event for event in nodes.client().events(task["taskId"]) if event["to"] == "assigned"]
+    events = [event for event in client.events(task["taskId"]) if event["to"] == "assigned"]
     told = [event for event in events if all(word in (event["reason"] or "") for word in words)]
     assert told, f"it never said {words}: {[event['reason'] for event in events]}"
     seconds = seconds_between(task["submittedAt"], told[0]["at"])
@@ -100,11 +100,11 @@ def test_a_service_account_that_is_not_there_fails_the_task_within_15_s(
     assert not places[0].jobs(task["taskId"])
 
 
-def test_a_slow_pull_is_named_while_it_lasts(nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended) -> None:
+def test_a_slow_pull_is_named_while_it_lasts(client: Client, submitted: Mapping[str, str], ended: Ended) -> None:
     task_id = submitted["slow"]
 
     def look() -> TaskView | None:
-        task = nodes.client().get(task_id)
+        task = client.get(task_id)
         return task if task["completedAt"] or "busybox:slow-" in (task["reason"] or "") else None
 
     task = eventually(look, within_s=CAUSE_WITHIN_S, every_s=0.2, what="the pull is named or over")
@@ -113,37 +113,37 @@ def test_a_slow_pull_is_named_while_it_lasts(nodes: NodeGroup, submitted: Mappin
     assert task["state"] == "assigned"
     task = ended(task_id)
     assert (task["state"], task["stdoutTail"], task["reason"]) == ("completed", "pulled", None)
-    assert said_after_s(nodes, task, "Pulling", "busybox:slow-") < CAUSE_WITHIN_S
+    assert said_after_s(client, task, "Pulling", "busybox:slow-") < CAUSE_WITHIN_S
 
 
 def test_a_full_quota_is_named_within_15_s_and_blamed_at_the_start_timeout(
-    nodes: NodeGroup, full: Place, submitted: Mapping[str, str], ended: Ended
+    client: Client, full: Place, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task, took_s = failed(ended, submitted["quota"], "QuotaExceeded")
-    assert said_after_s(nodes, task, "exceeded quota", "no-pods") < CAUSE_WITHIN_S
+    assert said_after_s(client, task, "exceeded quota", "no-pods") < CAUSE_WITHIN_S
     assert took_s >= START_TIMEOUT_MS / 1000
     assert task["error"] == "Job timed out"
     assert not full.jobs(task["taskId"])
 
 
 def test_an_image_that_is_not_there_is_named_within_15_s(
-    nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended
+    client: Client, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task, _ = failed(ended, submitted["image"], "ImagePull")
-    assert said_after_s(nodes, task, "busybox:none-") < CAUSE_WITHIN_S
+    assert said_after_s(client, task, "busybox:none-") < CAUSE_WITHIN_S
     assert "busybox:none-" in (task["attempts"][0]["message"] or "")
 
 
 def test_a_pod_that_fits_nowhere_is_unschedulable_in_the_schedulers_words(
-    nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended
+    client: Client, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task, _ = failed(ended, submitted["memory"], "Unschedulable")
-    assert said_after_s(nodes, task, "Insufficient memory") < CAUSE_WITHIN_S
+    assert said_after_s(client, task, "Insufficient memory") < CAUSE_WITHIN_S
     assert "Insufficient memory" in (task["attempts"][0]["message"] or "")
 
 
 def test_a_secret_that_is_not_there_is_named_within_15_s(
-    nodes: NodeGroup, submitted: Mapping[str, str], ended: Ended
+    client: Client, submitted: Mapping[str, str], ended: Ended
 ) -> None:
     task, _ = failed(ended, submitted["secret"], "ContainerConfig")
-    assert said_after_s(nodes, task, '"not-there" not found') < CAUSE_WITHIN_S
+    assert said_after_s(client, task, '"not-there" not found') < CAUSE_WITHIN_S

@@ -44,7 +44,7 @@ async def one_node(
             settings=load("", environment={}, overrides={}, host_name="alpha").settings,
             replica=node.replica,
             feed=feed,
-            forwarder=Forwarder(node="alpha", url_of_leader=lambda: None),
+            forwarder=Forwarder(node="alpha", url_of_leader=lambda: None, leads=lambda: node.leads),
             contexts=KubernetesContexts([], on_request=lambda *_: None),
             output=OutputStore(directory / "output", KeepLimits(head_bytes=1024, tail_bytes=1024, total_bytes=4096)),
             metrics=Metrics(version="test"),

@@ -7,7 +7,7 @@ import pytest
 
 from raftsman.raft.records import Instant, Member, Placement, Task
 from raftsman.scheduler import filters
-from raftsman.scheduler.filters import CONTEXT_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
+from raftsman.scheduler.filters import CONTEXT_FILTERS, LOAD_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
 from tests.harness.tables import context, find, member, spec, submit, table_of
 
 
@@ -75,4 +75,4 @@ def test_a_context_is_full_at_its_limit_and_not_before() -> None:
 def test_every_filter_that_is_written_is_in_force() -> None:
     functions = [each for _, each in inspect.getmembers(filters, inspect.isfunction)]
     written = {each.__name__ for each in functions if each.__module__ == filters.__name__}
-    assert written == {rule.__name__ for rule in [*NODE_FILTERS, *CONTEXT_FILTERS]}
+    assert written == {rule.__name__ for rule in [*NODE_FILTERS, *LOAD_FILTERS, *CONTEXT_FILTERS]}

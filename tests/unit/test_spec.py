@@ -77,6 +77,7 @@ def test_a_full_task_becomes_its_normal_form() -> None:
     assert (found.task_id, found.submitter_node) == ("train-7", "alpha")
     assert found.spec == {
         "type": "k8s_job",
+        "shell": None,
         "k8s_job": {
             "context": "prod-eu",
             "image": "ghcr.io/acme/train:7",
@@ -264,11 +265,9 @@ def test_an_invalid_task_is_refused_where_it_is_wrong(document: object, where: s
 @pytest.mark.parametrize(
     ("fields", "where"),
     [
-        ({"type": "shell"}, "/type"),
         ({"type": "container"}, "/type"),
         ({"type": "subagent"}, "/type"),
         ({"type": "claude_relay"}, "/type"),
-        ({"shell": {"command": "ls"}}, "/shell"),
         ({"container": {}}, "/container"),
         ({"subagent": {"prompt": ""}}, "/subagent"),
         ({"claudeRelay": {}}, "/claudeRelay"),
@@ -282,11 +281,26 @@ def test_fields_whose_work_is_not_done_here_are_refused_not_ignored(fields: dict
     assert places(task(**fields)) == {("not-implemented-here", where)}
 
 
-def test_another_task_type_needs_no_k8s_job() -> None:
-    assert places({"type": "shell", "shell": {"command": "ls"}}) == {
-        ("not-implemented-here", "/type"),
-        ("not-implemented-here", "/shell"),
-    }
+def test_a_shell_task_has_a_command_and_no_k8s_job() -> None:
+    shell = {"type": "shell", "shell": {"command": "ls", "workingDirectory": "/srv"}}
+    assert normal(shell)["shell"] == {"command": "ls", "working_directory": "/srv"}
+    assert places({"type": "shell"}) == {("invalid-spec", "/shell")}
+    assert places({**shell, "k8sJob": task()["k8sJob"]}) == {("invalid-spec", "/k8sJob")}
+    assert places(task(shell={"command": "ls"})) == {("invalid-spec", "/shell")}
+
+
+@pytest.mark.parametrize(
+    ("block", "where"),
+    [
+        ({}, ("invalid-spec", "/shell/command")),
+        ({"command": "  "}, ("invalid-spec", "/shell/command")),
+        ({"command": "a\0b"}, ("invalid-spec", "/shell/command")),
+        ({"command": "ls", "workingDirectory": "srv"}, ("invalid-spec", "/shell/workingDirectory")),
+        ({"command": "ls", "sandboxed": True}, ("not-implemented-here", "/shell/sandboxed")),
+    ],
+)
+def test_an_invalid_shell_block_is_refused_where_it_is_wrong(block: dict[str, Any], where: tuple[str, str]) -> None:
+    assert places({"type": "shell", "shell": block}) == {where}
 
 
 def test_all_faults_are_found_at_once_and_sorted_by_pointer() -> None:

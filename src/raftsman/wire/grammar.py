@@ -121,6 +121,16 @@ def variable_name(text: str) -> Complaint | None:
     return Complaint("must be a variable's name: letters, digits, - _ . and no digit first")
 
 
+def not_blank(text: str) -> Complaint | None:
+    """A text with something in it."""
+    return None if text.strip() else Complaint("must not be empty")
+
+
+def absolute_path(text: str) -> Complaint | None:
+    """A path that does not depend on where a node was started."""
+    return None if text.startswith("/") else Complaint(f"must be an absolute path, not {clipped(text)}")
+
+
 def no_nul(text: str) -> Complaint | None:
     """Check that the text can be an argument or a variable of a process."""
     return Complaint("must not hold a NUL character, which no process can be given") if "\0" in text else None

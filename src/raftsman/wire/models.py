@@ -14,8 +14,8 @@ from pydantic_core import PydanticCustomError
 from raftsman.wire import grammar, quantities
 from raftsman.wire.faults import Complaint, clipped
 
-K8S_JOB = "k8s_job"
-LATER_TYPES = ("shell", "container", "subagent", "claude_relay")
+K8S_JOB, SHELL = "k8s_job", "shell"
+LATER_TYPES = ("container", "subagent", "claude_relay")
 POD_SECURITY = ("baseline", "restricted", "none")
 
 TEXTS = 1024
@@ -69,7 +69,7 @@ def _reads(parse: Callable[[object], int | Complaint]) -> PlainValidator:
 def _one_of(*words: str, later: Sequence[str] = ()) -> AfterValidator:
     def check(word: str) -> str:
         if word in later:
-            raise _complain(f"{clipped(word)} is not implemented in this version; use {words[0]}", LATER)
+            raise _complain(f"{clipped(word)} is not implemented in this version; use {' or '.join(words)}", LATER)
         if word not in words:
             raise _complain(f"must be {' or '.join(words)}, not {clipped(word)}{closest(word, (*words, *later))}")
         return word
@@ -79,6 +79,12 @@ def _one_of(*words: str, later: Sequence[str] = ()) -> AfterValidator:
 
 def _is_later(_value: object) -> object:
     raise _complain("is not implemented in this version; leave it out", LATER)
+
+
+def _only_false(value: bool) -> bool:
+    if value:
+        raise _complain("has no other value than false in this version; leave it out", LATER)
+    return value
 
 
 def _hold(value: object) -> object:
@@ -138,6 +144,14 @@ class K8sJobBlock(Block):
     pod_security: Annotated[str, _one_of(*POD_SECURITY)] | None = None
 
 
+class ShellBlock(Block):
+    """One command of the node's own machine."""
+
+    command: Annotated[Text, _obeys(grammar.not_blank)]
+    working_directory: Annotated[Text, _obeys(grammar.absolute_path)] | None = None
+    sandboxed: Annotated[bool, AfterValidator(_only_false)] | None = None
+
+
 class ConstraintsBlock(Block):
     """Which nodes may carry the task out, and which should."""
 
@@ -149,10 +163,10 @@ class ConstraintsBlock(Block):
 class TaskDocument(Block):
     """What a user submits."""
 
-    type: Annotated[str, _one_of(K8S_JOB, later=LATER_TYPES)]
+    type: Annotated[str, _one_of(K8S_JOB, SHELL, later=LATER_TYPES)]
     task_id: Annotated[str, _obeys(grammar.task_id)] | None = None
     k8s_job: K8sJobBlock | None = None
-    shell: Later = None
+    shell: ShellBlock | None = None
     container: Later = None
     subagent: Later = None
     claude_relay: Later = None

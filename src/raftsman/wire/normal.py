@@ -30,7 +30,13 @@ def to_wire(spec: Mapping[str, Any]) -> Document:
     }
     return {
         "type": spec["type"],
-        **_given({"k8sJob": _k8s_job(block) if block else None, "environment": dict(spec.get("environment", ()))}),
+        **_given(
+            {
+                "k8sJob": _k8s_job(block) if block else None,
+                "shell": _shell(spec.get("shell") or {}),
+                "environment": dict(spec.get("environment", ())),
+            }
+        ),
         "timeoutMs": spec.get("timeout_ms", TIMEOUT_MS),
         "startTimeoutMs": spec.get("start_timeout_ms", START_TIMEOUT_MS),
         "priority": spec.get("priority", 0),
@@ -62,6 +68,10 @@ def _k8s_job(block: Mapping[str, Any]) -> Document:
             }
         ),
     }
+
+
+def _shell(block: Mapping[str, Any]) -> Document:
+    return _given({"command": block.get("command"), "workingDirectory": block.get("working_directory")})
 
 
 def _resources(resources: Mapping[str, int]) -> Document:

@@ -20,10 +20,12 @@ from raftsman.wire.faults import FAULTS_LISTED, INVALID_SPEC, NOT_IMPLEMENTED_HE
 from raftsman.wire.models import (
     K8S_JOB,
     LATER,
+    SHELL,
     Block,
     ConstraintsBlock,
     K8sJobBlock,
     ResourcesBlock,
+    ShellBlock,
     TaskDocument,
     closest,
 )
@@ -35,13 +37,19 @@ Path = tuple[str | int, ...]
 _BLOCKS: Mapping[Path, type[Block]] = {
     (): TaskDocument,
     ("k8sJob",): K8sJobBlock,
+    ("shell",): ShellBlock,
     ("k8sJob", "resources"): ResourcesBlock,
     ("constraints",): ConstraintsBlock,
 }
 _WHY_REQUIRED: Mapping[Path, str] = {
-    ("type",): f"write {K8S_JOB}",
+    ("type",): f"write {K8S_JOB} or {SHELL}",
+    ("shell", "command"): "it is what /bin/sh runs",
     ("k8sJob", "clusterContext"): "it names the Kubernetes context that the Job runs in",
     ("k8sJob", "image"): "it names the container image, such as ghcr.io/acme/train:7",
+}
+_BLOCK_OF_TYPE: Mapping[str, tuple[str, str]] = {
+    K8S_JOB: ("k8sJob", "it names the Kubernetes context (clusterContext) and the image"),
+    SHELL: ("shell", "it holds the command"),
 }
 _KINDS: Mapping[str, str] = {
     "string_type": "a string",
@@ -90,8 +98,7 @@ def _listed(faults: list[Fault]) -> list[Fault]:
 def _rule_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield the faults of maps and of fields that contradict each other; wrong types are the models' to refuse."""
     block = _object(document, "k8sJob")
-    if document.get("type") == K8S_JOB and document.get("k8sJob") is None:
-        yield _wrong(("k8sJob",), "is required: it names the Kubernetes context (clusterContext) and the image")
+    yield from _block_faults(document)
     yield from label_faults(_object(document, "labels"), ("labels",), reserving=False)
     yield from label_faults(_object(block, "labels"), ("k8sJob", "labels"), reserving=True)
     yield from _resource_faults(_object(block, "resources"))
@@ -108,6 +115,16 @@ def _rule_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _repeat_faults(document.get("targetNodes"), ("targetNodes",))
     for key in ("allowedNodes", "excludedNodes"):
         yield from _repeat_faults(constraints.get(key), ("constraints", key))
+
+
+def _block_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of a type whose block is missing, or that comes with another type's block."""
+    for kind, (block, what) in _BLOCK_OF_TYPE.items():
+        given = document.get(block) is not None
+        if document.get("type") == kind and not given:
+            yield _wrong((block,), f"is required: {what}")
+        elif given and document.get("type") in [other for other in _BLOCK_OF_TYPE if other != kind]:
+            yield _wrong((block,), f"belongs to a task of type {kind}; leave it out")
 
 
 def _resource_faults(resources: Mapping[str, Any]) -> Iterator[Fault]:
@@ -194,6 +211,7 @@ def _submission(task: TaskDocument, default_timeout_ms: int) -> Submission:
     spec = {
         "type": task.type,
         "k8s_job": _k8s_job(task.k8s_job) if task.k8s_job else None,
+        "shell": _shell(task.shell) if task.shell else None,
         "environment": [list(pair) for pair in (task.environment or {}).items()],
         "labels": _sorted_pairs(task.labels),
         "priority": task.priority or 0,
@@ -227,6 +245,10 @@ def _k8s_job(block: K8sJobBlock) -> dict[str, Any]:
         "pod_template": _canonical(block.pod_template or {}),
         "pod_security": block.pod_security or "",
     }
+
+
+def _shell(block: ShellBlock) -> dict[str, Any]:
+    return {"command": block.command, "working_directory": block.working_directory or ""}
 
 
 def _canonical(template: Mapping[str, Any]) -> str:

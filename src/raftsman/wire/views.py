@@ -49,6 +49,13 @@ class K8sJobView(TypedDict):
     podSecurity: NotRequired[str]
 
 
+class ShellView(TypedDict):
+    """The ``shell`` block of a task."""
+
+    command: str
+    workingDirectory: NotRequired[str]
+
+
 class ConstraintsView(TypedDict, total=False):
     """Which nodes may carry a task out."""
 
@@ -112,6 +119,7 @@ class TaskView(TypedDict):
     taskId: str
     type: str
     k8sJob: NotRequired[K8sJobView]
+    shell: NotRequired[ShellView]
     environment: NotRequired[dict[str, str]]
     timeoutMs: NotRequired[int]
     startTimeoutMs: NotRequired[int]

@@ -1,0 +1,139 @@
+"""Handing a request on: to whom, how long it is waited for, and what silence means."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from raftsman.node.forward import FORWARDED_BY, GRACE_S, LEADER_WAIT_S, Forwarder, HungUp, NobodyThere
+from tests.harness.nodes import free_port
+
+Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def node(route: Route) -> AsyncIterator[str]:
+    """A node that answers everything with *route*; gives its URL."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", route)
+    runner = web.AppRunner(app, shutdown_timeout=0.05)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def forwarder(
+    url_of_leader: Callable[[], str | None], *, leads: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Forwarder]:
+    made = Forwarder(node="beta", url_of_leader=url_of_leader, leads=leads)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+async def _created(request: web.Request) -> web.Response:
+    body = await request.read()
+    by, token = request.headers[FORWARDED_BY], request.headers["Authorization"]
+    return web.Response(status=201, headers={"etag": '"7"'}, body=f"{request.path_qs} {by} {token} {body!r}".encode())
+
+
+async def _no_leader(_request: web.Request) -> web.Response:
+    return web.json_response({"code": "no-leader"}, status=503)
+
+
+async def _redirect(_request: web.Request) -> web.Response:
+    return web.Response(status=307, headers={"Location": "http://example.org/"})
+
+
+async def _silent(_request: web.Request) -> web.Response:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_the_leader_gets_the_request_and_its_answer_comes_back() -> None:
+    async with node(_created) as url, forwarder(lambda: url) as forward:
+        answer = await forward.to_leader("POST", "/v1/tasks?x=1", {"Authorization": "Bearer t"}, b"{}")
+    assert answer.status == 201
+    assert answer.headers["ETag"] == '"7"'
+    assert answer.body == b"/v1/tasks?x=1 beta Bearer t b'{}'"
+
+
+async def test_a_redirect_is_an_answer_and_not_followed() -> None:
+    async with node(_redirect) as url, forwarder(lambda: url) as forward:
+        assert (await forward.to_leader("POST", "/v1/tasks", {}, b"{}")).status == 307
+
+
+async def test_a_leader_that_appears_meanwhile_is_found() -> None:
+    async with node(_no_leader) as deposed, node(_created) as url:
+        leaders = [None, f"http://127.0.0.1:{free_port()}", deposed]
+
+        def url_of_leader() -> str | None:
+            return leaders[0] if leaders else url
+
+        async def move_on() -> None:
+            while leaders:
+                await asyncio.sleep(0.1)
+                leaders.pop(0)
+
+        async with forwarder(url_of_leader) as forward, asyncio.TaskGroup() as tasks:
+            tasks.create_task(move_on())
+            answer = await forward.to_leader("POST", "/v1/tasks", {"Authorization": "t"}, b"{}")
+    assert answer.status == 201
+
+
+async def test_without_a_leader_nobody_is_there_in_the_end() -> None:
+    async with forwarder(lambda: None) as forward, asyncio.timeout(LEADER_WAIT_S + 2):
+        with pytest.raises(NobodyThere):
+            await forward.to_leader("POST", "/v1/tasks", {}, b"{}")
+
+
+async def test_a_node_that_comes_to_lead_itself_looks_no_further() -> None:
+    async with forwarder(lambda: None, leads=lambda: True) as forward, asyncio.timeout(LEADER_WAIT_S / 2):
+        with pytest.raises(NobodyThere):
+            await forward.to_leader("POST", "/v1/tasks", {}, b"{}")
+
+
+async def test_a_silent_leader_is_left_alone_once_it_leads_no_more() -> None:
+    async with node(_silent) as url:
+        leaders = [url]
+        async with forwarder(lambda: leaders[0]) as forward, asyncio.timeout(GRACE_S + 2):
+            asking = asyncio.ensure_future(forward.to_leader("POST", "/v1/tasks", {}, b"{}"))
+            await asyncio.sleep(0.1)
+            assert not asking.done()
+            leaders[0] = "http://127.0.0.1:1"
+            with pytest.raises(HungUp):
+                await asking
+
+
+async def test_a_leader_that_answers_just_after_it_was_deposed_is_heard() -> None:
+    deposed = asyncio.Event()
+
+    async def answer_late(request: web.Request) -> web.Response:
+        await deposed.wait()
+        await asyncio.sleep(GRACE_S / 4)
+        return await _created(request)
+
+    async with node(answer_late) as url, forwarder(lambda: None if deposed.is_set() else url) as forward:
+        asking = asyncio.ensure_future(forward.to_leader("POST", "/v1/tasks", {"Authorization": "t"}, b"{}"))
+        await asyncio.sleep(0.1)
+        deposed.set()
+        assert (await asking).status == 201
+
+
+async def test_a_leader_that_hangs_up_may_have_done_it() -> None:
+    async def hang_up(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with node(hang_up) as url, forwarder(lambda: url) as forward:
+        with pytest.raises(HungUp):
+            await forward.to_leader("POST", "/v1/tasks", {}, b"{}")
