@@ -33,7 +33,7 @@ from raftsman.node.log_format import set_up_logging
 from raftsman.node.membership import Membership, context_of, member_of
 from raftsman.node.metrics import Metrics, Reading
 from raftsman.node.settings import ContextEntry, Settings, SettingsError
-from raftsman.node.settings_file import read_settings, token
+from raftsman.node.settings.file import read_settings, token
 from raftsman.raft.consensus import Consensus, ConsensusError
 from raftsman.raft.records import Change, Instant, Member, MemberContext, NodeId, Task
 from raftsman.raft.replica import Replica

@@ -2,7 +2,7 @@
 
 ``make docs`` writes them; ``tests/unit/test_docs.py`` fails when they differ from what would be written. The words
 about states are comments in ``raft.lifecycle``, those about causes ``cli.faults.BLAME``, those about settings
-``node.settings_schema.SCHEMA``; here are only the frames around them.
+``node.settings.SCHEMA``; here are only the frames around them.
 """
 
 import inspect
@@ -16,8 +16,8 @@ from pathlib import Path
 from raftsman.cli.faults import BLAME
 from raftsman.executor import causes
 from raftsman.executor.causes import Patience
-from raftsman.node.settings_schema import ANY, SCHEMA, Kind, Setting
-from raftsman.node.settings_sources import PREFIX
+from raftsman.node.settings.schema import ANY, SCHEMA, Kind, Setting
+from raftsman.node.settings.sources import PREFIX
 from raftsman.raft.lifecycle import AFTER_STOP, TRANSITIONS, Cause, Signal, State, StopKind
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -4,8 +4,8 @@ import tomllib
 
 import pytest
 
-from raftsman.node.settings_schema import SCHEMA, Kind, Setting
-from raftsman.node.settings_values import parse_value
+from raftsman.node.settings.schema import SCHEMA, Kind, Setting
+from raftsman.node.settings.values import parse_value
 from raftsman.raft.lifecycle import Cause, Signal, State
 from tests.harness import generate_docs
 from tests.harness.generate_docs import DOCS, PAGES, SPELLINGS, causes_page, settings_page, states_page

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftsman.node.settings import NO_OVERRIDES, SCHEMA, Address, Loaded, Setting, load
-from raftsman.node.settings_schema import concrete_paths, dotted
-from raftsman.node.settings_sources import key_lines
-from raftsman.node.settings_values import BadValue, decode_text, parse_address, parse_value
+from raftsman.node.settings.schema import concrete_paths, dotted
+from raftsman.node.settings.sources import key_lines
+from raftsman.node.settings.values import BadValue, decode_text, parse_address, parse_value
 
 EVERY_KEY = """\
 name = "alpha"

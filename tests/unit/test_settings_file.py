@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raftsman.node import settings_file
+from raftsman.node.settings import file as settings_file
 from raftsman.node.settings import Loaded, SettingsError
 
 

@@ -1,7 +1,7 @@
 """How the value of each kind of setting is spelled.
 
 ``parse_value`` reads what TOML, a flag or the schema's default holds; ``decode_text`` first makes such a value of the
-text in an environment variable. One value at a time: what values must be together is ``settings_rules``.
+text in an environment variable. One value at a time: what values must be together is ``rules``.
 """
 
 import ipaddress
@@ -14,8 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from raftsman.node.settings_model import Address
-from raftsman.node.settings_schema import Kind, Setting
+from raftsman.node.settings.model import Address
+from raftsman.node.settings.schema import Kind, Setting
 from raftsman.wire import grammar
 from raftsman.wire.durations import format_duration_ms, parse_duration_ms
 from raftsman.wire.faults import clipped

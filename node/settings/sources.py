@@ -1,7 +1,7 @@
 """Where values come from: the text of the file, the environment and the flags, each read into the same shape.
 
 What is given is matched with the schema here, so that an unknown key has its line and its suggestion; whether a value
-is any good is for ``settings_values``, and which source wins for ``settings``. Reading files is ``settings_file``.
+is any good is for ``values``, and which source wins for ``loading``. Reading files is ``file``.
 """
 
 import re
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raftsman.node.settings_model import Origin, SettingFault, SettingsError
-from raftsman.node.settings_schema import KeyPath, Kind, dotted, find_setting, is_table, suggest
-from raftsman.node.settings_values import decode_text
+from raftsman.node.settings.model import Origin, SettingFault, SettingsError
+from raftsman.node.settings.schema import KeyPath, Kind, dotted, find_setting, is_table, suggest
+from raftsman.node.settings.values import decode_text
 
 PREFIX = "RAFTSMAN_"
 

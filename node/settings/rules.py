@@ -1,7 +1,7 @@
 """What settings must be together, and what this version cannot do yet.
 
 Each rule looks at finished values only and answers with (key, rest of a sentence about it). One value alone is checked
-by ``settings_values``; ``settings`` runs the rules whose keys are sound.
+by ``values``; ``loading`` runs the rules whose keys are sound.
 """
 
 from collections import Counter
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from raftsman.node.settings_model import Settings
-from raftsman.node.settings_schema import dotted
-from raftsman.node.settings_values import is_loopback, parse_address
+from raftsman.node.settings.model import Settings
+from raftsman.node.settings.schema import dotted
+from raftsman.node.settings.values import is_loopback, parse_address
 from raftsman.raft.limits import CONTEXTS_PER_MEMBER, MEMBERS
 from raftsman.wire import grammar
 from raftsman.wire.durations import format_duration_ms

@@ -1,7 +1,7 @@
 """Every key a user may set, in one table: its kind, its default and what it is for.
 
 The documentation of the settings is made from ``SCHEMA``; a key that is not in it does not exist. How the value of a
-kind is spelled is ``settings_values``; where values come from is ``settings_sources``.
+kind is spelled is ``values``; where values come from is ``sources``.
 """
 
 import difflib

@@ -1,7 +1,7 @@
 """The settings of a node as frozen values, and the faults that a refused configuration is told.
 
-Nothing here parses or checks: ``settings_schema`` lists the keys, ``settings`` builds these values from texts and
-``settings_rules`` looks at them together. Sizes are bytes; the units of durations stand in the names.
+Nothing here parses or checks: ``schema`` lists the keys, ``loading`` builds these values from texts and
+``rules`` looks at them together. Sizes are bytes; the units of durations stand in the names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ class TlsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSettings:
-    """Who may ask; the secret itself is read by ``settings_file.token``."""
+    """Who may ask; the secret itself is read by ``file.token``."""
 
     admin_token_file: Path | None  # None: nobody is asked for a token.
 

@@ -1,8 +1,6 @@
-"""A node's settings: one TOML text, the environment and flags in; frozen, checked values out, or every fault at once.
+"""From texts to settings: every source is read, every value parsed, every rule asked, and all faults told at once.
 
-No file, variable or host name is read here: that is ``settings_file``. The parts: ``settings_schema`` (the keys),
-``settings_sources`` (who says what), ``settings_values`` (spelling), ``settings_rules`` (what must hold between
-values), ``settings_model`` (what comes out).
+No file, variable or host name is read here: that is ``file``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from raftsman.node.settings_model import (
+from raftsman.node.settings.model import (
     Address,
     AuthSettings,
     ContextEntry,
@@ -27,32 +25,10 @@ from raftsman.node.settings_model import (
     SettingsError,
     TlsSettings,
 )
-from raftsman.node.settings_rules import RULES
-from raftsman.node.settings_schema import SCHEMA, KeyPath, Kind, Setting, concrete_paths, dotted
-from raftsman.node.settings_sources import Given, Source, from_environment, from_file, from_flags
-from raftsman.node.settings_values import BadValue, parse_address, parse_value
-
-__all__ = [
-    "NO_OVERRIDES",
-    "SCHEMA",
-    "Address",
-    "AuthSettings",
-    "ContextEntry",
-    "ExecutorSettings",
-    "HttpSettings",
-    "Loaded",
-    "LogKeepSettings",
-    "LoggingSettings",
-    "Origin",
-    "RaftSettings",
-    "SchedulerSettings",
-    "Setting",
-    "SettingFault",
-    "Settings",
-    "SettingsError",
-    "TlsSettings",
-    "load",
-]
+from raftsman.node.settings.rules import RULES
+from raftsman.node.settings.schema import KeyPath, Kind, concrete_paths, dotted
+from raftsman.node.settings.sources import Given, Source, from_environment, from_file, from_flags
+from raftsman.node.settings.values import BadValue, parse_address, parse_value
 
 NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
 

@@ -1,6 +1,6 @@
 """The edge of the settings: the file on disk, the environment, the host name and the file with the token.
 
-What they mean is ``settings``, which knows none of the four.
+What they mean is ``loading``, which knows none of the four.
 """
 
 import os
