@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 CONFIG_EXIT = 10
 FAILURE_EXIT = 1
+SWEEP_EVERY_S = 60.0
 
 
 def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
@@ -149,6 +150,7 @@ class Node:
             ("leader", self._leader().run()),
             ("worker", self._worker(wakeup, shells).run()),
             ("membership", membership.run()),
+            ("sweep", _sweep(self.output)),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
 
@@ -309,6 +311,13 @@ def _context_settings(entry: ContextEntry) -> ContextSettings:
         qps=entry.qps,
         burst=entry.burst,
     )
+
+
+async def _sweep(output: OutputStore) -> None:
+    """Throw away what is kept above the total that the settings allow, the oldest first."""
+    while True:
+        await asyncio.sleep(SWEEP_EVERY_S)
+        await output.sweep()
 
 
 async def _cancel(work: "asyncio.Task[None]") -> None:
