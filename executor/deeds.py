@@ -62,7 +62,7 @@ class Deeds:
     cluster: Callable[[], str]
     pod_security: Callable[[str], str]  # Of a context.
     propose: Callable[[Report], Awaitable[Outcome]]
-    still_due: Callable[[Task], bool]  # Whether the applied table still gives this attempt to this node.
+    still_due: Callable[[Task], Awaitable[bool]]  # Whether the log, as of now, still gives this attempt to this node.
     now: Callable[[], Instant]
     on_created: Callable[[str], None]
     on_adopted: Callable[[str], None]
@@ -121,8 +121,9 @@ class Deeds:
     async def _create(self, jobs: Jobs, task: Task, name: str, watched: Watched) -> None:
         attempt = task.attempt
         assert attempt is not None
-        if not self.still_due(task):
-            return  # The fence: nothing is created for an assignment that the log has taken back.
+        if not await self.still_due(task):  # The fence: this node may have slept while the log took the attempt back.
+            self._try_again(RETRY_CREATE_MS, watched)
+            return
         spec = unpack_spec(task.spec)
         manifest = build_job(task, spec, cluster=self.cluster(), pod_security=self.pod_security(attempt.context))
         try:

@@ -36,7 +36,7 @@ from raftsman.node.settings import ContextEntry, Settings, SettingsError
 from raftsman.node.settings.file import read_settings, token
 from raftsman.raft.consensus import Consensus, ConsensusError
 from raftsman.raft.records import Change, Instant, Member, MemberContext, NodeId, Task
-from raftsman.raft.replica import Replica
+from raftsman.raft.replica import Applied, Replica
 from raftsman.scheduler.planner import plan
 from raftsman.ulid import new_task_id
 
@@ -244,7 +244,9 @@ class Node:
 
     # --- small things that connect them ---
 
-    def _still_due(self, task: Task) -> bool:
+    async def _still_due(self, task: Task) -> bool:
+        if not isinstance(await self.replica.barrier(), Applied):
+            return False  # Whoever cannot ask the cluster may have been replaced without noticing.
         current = self.replica.read(lambda table: table.live.get(task.task_id))
         if current is None or current.stop is not None or current.attempt is None or task.attempt is None:
             return False

@@ -81,6 +81,8 @@ class Replica:
         self._lock = threading.Lock()
         self._consensus: Consensus | None = None
         self._waiting = 0
+        self._barrier: asyncio.Task[Outcome] | None = None  # Under way, or the last.
+        self._next_barrier: asyncio.Task[Outcome] | None = None  # Not proposed yet.
         self.apply_errors = 0
         """Entries that this program could not apply: always a bug, never retried."""
         self.broken = ""
@@ -163,7 +165,18 @@ class Replica:
                 return Unknown()
 
     async def barrier(self, deadline_s: float = PROPOSAL_DEADLINE_S) -> Outcome:
-        """Wait until this node has applied everything that was committed before the call: a consistent read follows."""
+        """Wait until this node has applied everything that was committed before the call: a consistent read follows.
+
+        Callers that come while a barrier is under way share the next one, so that a burst costs two entries.
+        """
+        if self._next_barrier is None:
+            self._next_barrier = asyncio.create_task(self._barrier_behind(self._barrier, deadline_s))
+        return await asyncio.shield(self._next_barrier)
+
+    async def _barrier_behind(self, before: "asyncio.Task[Outcome] | None", deadline_s: float) -> Outcome:
+        if before is not None:
+            await asyncio.wait({before})
+        self._barrier, self._next_barrier = self._next_barrier, None
         return await self.propose(Barrier(), deadline_s=deadline_s)
 
     async def transfer_leadership(self) -> bool:

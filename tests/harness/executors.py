@@ -17,6 +17,7 @@ from raftsman.executor.worker import Worker
 from raftsman.raft.codec import pack_spec
 from raftsman.raft.commands import (
     Assign,
+    Barrier,
     Cancel,
     Command,
     Expire,
@@ -39,6 +40,7 @@ from raftsman.raft.records import (
     TaskId,
     TaskSpec,
 )
+from raftsman.raft.replica import Applied
 from tests.harness.fake_jobs import FakeContext, FakeContexts, FakeJobs
 from tests.harness.fake_link import Link
 from tests.harness.fake_log import FakeLog, FakeReplica
@@ -118,7 +120,9 @@ class Executors:
             await self.kill(name)
 
     def _deeds(self, replica: FakeReplica) -> Deeds:
-        def still_due(task: Task) -> bool:
+        async def still_due(task: Task) -> bool:
+            if not isinstance(await replica.propose(Barrier()), Applied):
+                return False
             current = replica.table.live.get(task.task_id)
             return current is not None and current.stop is None and current.node == replica.node
 
