@@ -2,7 +2,7 @@
 
 There is no dispatch call: an assignment is seen in this node's own copy of the table. After a restart, or when
 another node's attempts are reassigned, the same loop finds the Jobs that are there and goes on with them.
-Decisions are ``reconcile``'s, calls are ``deeds``', output is ``podlogs``'.
+Decisions are ``reconcile``'s, calls are ``deeds``', output is ``podlogs``', finished Jobs are ``settling``'s.
 """
 
 import asyncio
@@ -10,24 +10,20 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
 
 from raftsman.executor import podstatus
 from raftsman.executor.deeds import Deeds, Watched
 from raftsman.executor.jobs import (
-    ANNOTATION_TASK,
     CONTAINER,
-    LABEL_CLUSTER,
     Contexts,
     Jobs,
     Json,
-    KubernetesError,
-    Mirror,
 )
 from raftsman.executor.manifest import job_name
 from raftsman.executor.output import OutputStore
 from raftsman.executor.podlogs import capture
-from raftsman.executor.reconcile import Sight, decide, is_orphan, known_uid, output_source, wants_ttl, works
+from raftsman.executor.reconcile import Sight, decide, known_uid, output_source
+from raftsman.executor.settling import Readable, Settling
 from raftsman.executor.shell import Shells
 from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, NodeId, Task, TaskId
 from raftsman.raft.table import TaskTable
@@ -38,24 +34,12 @@ LOOK_EVERY_S = 0.5
 """Timers of waiting Pods are looked at so often, also when nothing changes."""
 PAUSE_S = 0.02
 """Between two looks, so that a burst of events is one look."""
-IDLE_MIRROR_MS = 60_000
-"""A mirror that no attempt needs is kept so long: tasks tend to come in groups."""
 FOUND_MS = 10_000
 """A Job that an answer showed and the mirror does not show after this time is looked for again."""
-SETTLE_MS = 600_000
-"""After a restart, Jobs of tasks that ended at most so long ago are given their time to live, if that was missed."""
-SETTLE_EVERY_MS = 500
-"""What has finished is gone through so often: there may be thousands, and none of them is in a hurry."""
-SETTLE_AGAIN_S = 10.0
-"""A Job that was just told when to leave is not told again for so long: the mirror lags, and refusals last."""
-AT_A_TIME = 16
-"""Finished Jobs that are settled at a time: they must not stand before the creates in the context's queue."""
 AFTER_ERROR_MS = 5_000
 """An attempt at which this program failed is left alone so long: the same look would fail in the same way."""
 
-T = TypeVar("T")
 AttemptKey = tuple[TaskId, int]
-Place = tuple[str, str]  # (context, namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +48,6 @@ class _View:
 
     cluster: str
     mine: list[Task]
-
-
-class Readable(Protocol):
-    """What the worker needs of a replica."""
-
-    def read(self, look: Callable[[TaskTable], T]) -> T:
-        """Return ``look(table)``."""
 
 
 class Worker:
@@ -96,15 +73,20 @@ class Worker:
         self._contexts = contexts
         self._output = output
         self._deeds = deeds
-        self._job_ttl_s = job_ttl_s
         self._wakeup = wakeup
         self._now = now
         self._watched: dict[AttemptKey, Watched] = {}
-        self._places: dict[Place, Instant] = {}  # Where mirrors run, and when they were needed last.
-        self._settling: set[str] = set()  # UIDs of finished Jobs that were just told when to leave.
         self._background: set[asyncio.Task[None]] = set()
-        self._settled_at = Instant(0)
-        self._last_ended = TaskId("")
+        self._settling = Settling(
+            node=node,
+            replica=replica,
+            contexts=contexts,
+            job_ttl_s=job_ttl_s,
+            now=now,
+            wake=wakeup.set,
+            in_background=self._in_background,
+            guarded=self._guarded,
+        )
         self.errors = 0
 
     async def run(self) -> None:
@@ -151,7 +133,6 @@ class Worker:
         view = self._replica.read(self._view)
         if not view.cluster:
             return
-        self._remember_places()
         keys = set()
         for task in view.mine:
             assert task.attempt is not None
@@ -167,33 +148,13 @@ class Worker:
                 watched.resume_at = Instant(self._now() + AFTER_ERROR_MS)
         for key in [key for key in self._watched if key not in keys]:
             self._let_go(key, self._watched.pop(key))
-        if self._now() - self._settled_at >= SETTLE_EVERY_MS:
-            self._settled_at = self._now()
-            self._settle_places(view.cluster)
+        self._settling.look(view.cluster)
 
     def _view(self, table: TaskTable) -> _View:
         return _View(
             cluster=table.cluster_uuid,
             mine=[task for task in table.live.values() if task.attempt is not None and task.attempt.node == self._node],
         )
-
-    def _remember_places(self) -> None:
-        """Keep the mirrors where tasks of this node have just ended, also those of before its restart."""
-        ended = self._replica.read(self._newly_ended)
-        if ended:
-            self._last_ended = ended[0].task_id
-        for task in ended:
-            if task.attempt is not None and task.attempt.node == self._node:
-                self._places[task.attempt.context, task.attempt.namespace] = self._now()
-
-    def _newly_ended(self, table: TaskTable) -> list[Task]:
-        found: list[Task] = []
-        for task in reversed(table.ended.values()):
-            too_old = task.completed_at is None or self._now() - task.completed_at > SETTLE_MS
-            if too_old or task.task_id == self._last_ended:
-                break
-            found.append(task)
-        return found
 
     def _attend_bound(self, task: Task) -> None:
         if self._shells is not None:
@@ -225,7 +186,7 @@ class Worker:
             return Sight(
                 configured=configured, error=self._contexts.health(attempt.context).error or "not connected yet"
             )
-        mirror = self._mirror(jobs, attempt.context, attempt.namespace, cluster)
+        mirror = self._settling.mirror(jobs, (attempt.context, attempt.namespace), cluster)
         if not mirror.synced:
             return Sight(error=mirror.error or "its first list is not complete")
         job = mirror.jobs.get(job_name(task.task_id, attempt.number))
@@ -241,10 +202,6 @@ class Worker:
             departed=mirror.departed_pods_of(uid) if uid else (),
             events=events,
         )
-
-    def _mirror(self, jobs: Jobs, context: str, namespace: str, cluster: str) -> Mirror:
-        self._places[context, namespace] = self._now()
-        return jobs.mirror(namespace, f"{LABEL_CLUSTER}={cluster}", self._wakeup.set)
 
     def _let_go(self, key: AttemptKey, watched: Watched) -> None:
         """Stop following an attempt that has ended or that another node looks after now."""
@@ -284,69 +241,9 @@ class Worker:
         watched.capture = asyncio.create_task(following, name=f"output of {task.task_id}")
         watched.capture.add_done_callback(partial(self._work_done, watched))
 
-    # --- finished Jobs ---
-
-    def _settle_places(self, cluster: str) -> None:
-        for place in list(self._places):
-            if not self._guarded(f"settling in {place}", partial(self._settle_finished, place, cluster)):
-                del self._places[place]
-        self._drop_idle_mirrors()
-
-    def _settle_finished(self, place: Place, cluster: str) -> None:
-        """Give Jobs whose outcome is in the log their time to live; until then they are the only evidence."""
-        context, namespace = place
-        jobs = self._contexts.jobs(context)
-        if jobs is None:
-            return
-        mirror = jobs.mirror(namespace, f"{LABEL_CLUSTER}={cluster}", self._wakeup.set)
-        if not mirror.synced:
-            self._places[place] = self._now()  # Nobody knows yet whether something is left to do.
-            return
-        over = [job for job in mirror.jobs.values() if wants_ttl(job, self._job_ttl_s) or works(job)]
-        rows = self._replica.read(lambda table: [table.task(_task_id(job)) for job in over])
-        for job, task in zip(over, rows, strict=True):
-            if task is None or not task.ended or task.node != self._node or len(self._background) >= AT_A_TIME:
-                continue
-            if not works(job) or is_orphan(job, task, self._now(), cluster=cluster):
-                self._places[place] = self._now()
-                self._settle(jobs, namespace, job)
-
-    def _settle(self, jobs: Jobs, namespace: str, job: Json) -> None:
-        uid, name = _uid(job), podstatus.name(job)
-        if uid in self._settling:
-            return
-        self._settling.add(uid)
-
-        async def settle() -> None:
-            try:
-                if works(job):
-                    log.warning("Job %s/%s works for a task that has ended, and is deleted", namespace, name)
-                    await jobs.delete_job(namespace, name, uid)
-                else:
-                    await jobs.set_ttl(namespace, name, uid, self._job_ttl_s)
-            except KubernetesError as error:
-                log.info("Job %s/%s stays as it is for now: %s", namespace, name, error.message)
-            finally:
-                asyncio.get_running_loop().call_later(SETTLE_AGAIN_S, self._settling.discard, uid)
-
-        self._in_background(settle(), f"settling {name}")
-
-    def _drop_idle_mirrors(self) -> None:
-        now = self._now()
-        for place, needed_at in list(self._places.items()):
-            if now - needed_at > IDLE_MIRROR_MS:
-                del self._places[place]
-                jobs = self._contexts.jobs(place[0])
-                if jobs is not None:
-                    self._in_background(jobs.drop_mirror(place[1]), f"dropping the mirror of {place}")
-
 
 def _uid(job: Json) -> str:
     return podstatus.text(podstatus.part(job, "metadata"), "uid")
-
-
-def _task_id(job: Json) -> str:
-    return podstatus.text(podstatus.part(job, "metadata", "annotations"), ANNOTATION_TASK)
 
 
 def _runs(pod: Json | None) -> bool:
