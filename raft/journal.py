@@ -1,55 +1,57 @@
 """The durable log: entries, term, vote and commit index, on disk before anybody is told of them.
 
-``Journal`` holds the entries in memory, in step with a folder of segments (``segments``); what is added is buffered
-until ``sync``, which costs one write and one fdatasync whatever came together. ``CoreJournal`` is the same journal as
-pysyncobj's core wants to see it. Who adds entries, and when they count, is ``consensus``'s business; what they mean is
-``table``'s. Snapshots are ``snapshots``.
-
-Interface for raft/consensus.py (being filled in):
-
-    disk = RealDisk(data_dir / "raft")               # ONE flat folder for journal and snapshots
-    journal = Journal.open(disk)                     # raises JournalDamaged, DiskFailed, DiskFull
-    SyncObj's global createJournal = lambda _file: CoreJournal(journal)
-    ...one tick...
-    journal.sync()                                   # raises DiskFull (retry later) or DiskFailed (end the process)
-    ...
-    journal.close()                                  # clean stop: sync, seal, close
+``Journal`` holds the entries in memory, in step with the segments of a folder: what changes is buffered until ``sync``,
+which costs one write and one fdatasync whatever came together. ``CoreJournal`` is the same journal as pysyncobj's core
+wants to see it. When entries are added, and when they count, is ``consensus``'s business; what they mean is
+``table``'s. Files are ``segments`` (read) and ``segment_writer``; what may replace old entries is ``snapshots``.
 """
 
+import logging
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import overload
 
-from raftsman.raft.disk import Damaged, Disk
+from raftsman.raft import frames
+from raftsman.raft.disk import Disk
+from raftsman.raft.frames import LogEntry, Meta, Reset
+from raftsman.raft.segment_writer import Background, SegmentWriter, on_a_thread
+from raftsman.raft.segments import JournalDamaged, Replay, read_segments
 
-LogEntry = tuple[bytes, int, int]
-"""(command, index, term), in the order of pysyncobj. A plain tuple: a million of them are no work for the collector."""
+__all__ = ["KEEP_BEHIND", "SEGMENT_BYTES", "CoreJournal", "Journal", "JournalDamaged", "LogEntry", "Tail"]
+
+log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 << 20
+"""Room that is reserved at a time: some 60,000 entries, a tenth of a second of writing zeros in the background."""
 KEEP_BEHIND = 5_000
 """Entries kept behind a compaction, so that a follower who is slightly late needs no snapshot."""
 
 
-class JournalDamaged(Damaged):
-    """The journal does not hold what was written: the node must not start. Has file, offset, fault, advice."""
-
-
-class Tail(Sequence[LogEntry]):
-    """``log[n:]`` without a copy. Valid until the journal changes: look and drop it; ``[:n]`` of it is a real list."""
-
-    # __len__, __getitem__ (int → entry; bounded slice → list), __iter__
+def _random_salt() -> int:
+    return secrets.randbits(32)
 
 
 class Journal:
-    """Entries ``first_index … last_index`` in memory and on disk. Not thread-safe: belongs to the log's thread."""
+    """Entries ``first_index`` to ``last_index``, with term, vote and commit index. Belongs to the log's thread.
 
-    term: int
-    vote: str | None
-    commit_index: int  # Restored after a start: may be behind the truth, never ahead of the entries.
-    votes: bool  # May this node vote and be counted? True unless set; durable like the vote (rule of empty directories).
-    fresh: bool  # Nothing at all was in the folder at open: no segment.
-    torn_frames: int  # Torn ends cut at open (0 or 1).
-    torn: "str | None"  # "FILE: offset N: torn write of … bytes" or None.
-    full: bool  # The last attempt to write or to reserve room met a full disk (also the early warning: no spare segment).
+    ``fresh``: the folder held no journal. ``torn``: where a write was cut that its process did not live to finish, ""
+    when none was; ``torn_frames`` counts it. After DiskFailed nothing is promised any more: end the process.
+    """
+
+    def __init__(self, replay: Replay, writer: SegmentWriter, *, keep_behind: int = KEEP_BEHIND) -> None:
+        self.fresh = not replay.segments
+        self.torn = ""
+        self.torn_frames = 0
+        self._writer = writer
+        self._keep_behind = keep_behind
+        self._entries = replay.entries
+        self._base_index, self._base_term = replay.base_index, replay.base_term
+        self._meta = self._written_meta = replay.meta
+        self._written_last = replay.last  # Of what is on disk: a truncation gets there with the entry that follows it.
+        self._unsynced_from = self.last_index + 1
+        self._reset: Reset | None = None
+        self._commit_due = False
+        self._closed = False
 
     @classmethod
     def open(
@@ -58,116 +60,296 @@ class Journal:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         keep_behind: int = KEEP_BEHIND,
-        background: Callable[[Callable[[], None]], None] | None = None,  # Default: a thread. Simulation: run inline.
-        new_salt: Callable[[], int] | None = None,  # 32 random bits per segment. Simulation: from the seed.
+        background: Background = on_a_thread,
+        new_salt: Callable[[], int] = _random_salt,
     ) -> "Journal":
-        """Read the journal, cut a torn end, and return it. Raises JournalDamaged, DiskFull, DiskFailed."""
-        raise NotImplementedError
+        """Read the journal of *disk*, and cut a torn end. Raises JournalDamaged, DiskFailed.
 
-    # reading
+        *background* runs what need not be waited for (reserving room, removing old segments); *new_salt* gives the 32
+        bits that keep a command's bytes from passing for a frame.
+        """
+        replay = read_segments(disk)
+        writer = SegmentWriter(disk, segment_bytes=segment_bytes, background=background, new_salt=new_salt)
+        writer.resume(replay.segments)
+        journal = cls(replay, writer, keep_behind=keep_behind)
+        if replay.torn:
+            journal.torn, journal.torn_frames = replay.torn_where(disk), 1
+            log.warning("%s; it was cut, for nobody was told of it", journal.torn)
+        return journal
+
+    # --- reading ---
+
     @property
     def first_index(self) -> int:
-        """The lowest index held (last_index + 1 when none is)."""
-        raise NotImplementedError
+        """The lowest index held; one more than the last when there is none."""
+        return self._base_index + 1
 
     @property
     def last_index(self) -> int:
-        """The highest index held, or the base's when there is no entry (0 in a new journal)."""
-        raise NotImplementedError
+        """The highest index held; where the next entry follows when there is none."""
+        return self._base_index + len(self._entries)
 
     @property
     def last_term(self) -> int:
-        """The term of the last entry (or of the base)."""
-        raise NotImplementedError
+        """The term of the last entry."""
+        return self._entries[-1][2] if self._entries else self._base_term
 
     @property
     def synced_index(self) -> int:
-        """The highest index that is durable: what an acknowledgement may speak of. Falls with a truncation."""
-        raise NotImplementedError
+        """The highest index that is durable: what an acknowledgement may speak of."""
+        return self._unsynced_from - 1
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return self._meta.term
+
+    @property
+    def vote(self) -> str | None:
+        """Whom this node voted for in the current term."""
+        return self._meta.vote
+
+    @property
+    def votes(self) -> bool:
+        """Whether this node may vote, and be counted."""
+        return self._meta.votes
+
+    @property
+    def commit_index(self) -> int:
+        """The highest index known to be committed; after a start it may be behind the truth."""
+        return self._meta.commit_index
+
+    @property
+    def full(self) -> bool:
+        """Whether the last attempt to write, or to reserve room for later, met a full disk: stop taking work."""
+        return self._writer.full
 
     @property
     def live_bytes(self) -> int:
-        """Bytes of the segments in use: what compaction looks at."""
-        raise NotImplementedError
+        """Bytes of the segments in use."""
+        return self._writer.live_bytes
+
+    @property
+    def held(self) -> Sequence[LogEntry]:
+        """Every entry held, in order. To look at, not to keep: it changes with the journal."""
+        return self._entries
 
     def entries(self, first: int, last: int) -> list[LogEntry]:
         """Return the entries from index *first* to *last*, both included, as far as they are held."""
-        raise NotImplementedError
+        start = max(0, first - self.first_index)
+        return self._entries[start : max(start, last - self._base_index)]
 
     def term_at(self, index: int) -> int | None:
-        """Return the term of the entry *index* (or of the base), None when it is not held."""
-        raise NotImplementedError
+        """Return the term of the entry *index*, or of the one that the first entry follows; None when not held."""
+        if index == self._base_index:
+            return self._base_term
+        position = index - self.first_index
+        return self._entries[position][2] if 0 <= position < len(self._entries) else None
 
-    # changing: in memory at once, on disk with the next sync
+    # --- changing: in memory at once, on disk with the next sync ---
+
     def append(self, command: bytes, index: int, term: int) -> None:
-        """Add an entry; *index* follows the last."""
-        raise NotImplementedError
+        """Add the entry that follows the last."""
+        assert index == self.last_index + 1, f"entry {index} does not follow entry {self.last_index}"
+        assert term >= self.last_term, f"entry {index} of term {term} follows term {self.last_term}"
+        self._entries.append((command, index, term))
 
     def truncate(self, index: int) -> None:
-        """Drop the entries from *index* on."""
-        raise NotImplementedError
+        """Drop the entries from *index* on; none of them may be committed."""
+        assert index > max(self._base_index, self.commit_index), f"entry {index} is committed"
+        del self._entries[index - self.first_index :]
+        self._unsynced_from = min(self._unsynced_from, index)
 
     def reset(self, base_index: int, base_term: int) -> None:
-        """Drop every entry; the next one is *base_index* + 1. For a snapshot that is durable already."""
-        raise NotImplementedError
+        """Drop every entry, for a durable snapshot holds what led to *base_index*; the next entry follows that."""
+        self._entries.clear()
+        self._base_index, self._base_term = base_index, base_term
+        self._reset, self._unsynced_from = Reset(base_index, base_term), base_index + 1
 
     def set_vote(self, term: int, vote: str | None) -> None:
-        """Remember term and vote; the term never goes back, a vote in it never changes to another."""
-        raise NotImplementedError
+        """Remember term and vote: a term never goes back, and a vote given in it stands."""
+        assert term >= self.term, f"term {term} follows term {self.term}"
+        assert term > self.term or self.vote in (None, vote), f"a second vote in term {term}"
+        self._meta = Meta(term=term, vote=vote, commit_index=self.commit_index, votes=self.votes)
 
-    def set_votes(self, votes: bool) -> None:  # noqa: FBT001
-        """Remember whether this node may vote."""
-        raise NotImplementedError
+    def set_votes(self, *, votes: bool) -> None:
+        """Remember whether this node may vote: not while an empty directory has yet to catch up."""
+        self._meta = Meta(term=self.term, vote=self.vote, commit_index=self.commit_index, votes=votes)
 
     def set_commit(self, index: int) -> None:
-        """Remember the commit index. It rides with the next frame and never causes one by itself (see ``sync``)."""
-        raise NotImplementedError
+        """Remember the commit index. It travels with whatever is written next, and is written alone once a second."""
+        if index != self.commit_index:
+            self._meta = Meta(term=self.term, vote=self.vote, commit_index=index, votes=self.votes)
+
+    # --- the disk ---
 
     def sync(self, *, also_commit: bool = False) -> bool:
-        """Make everything so far durable: ONE write, ONE fdatasync; False when there was nothing to write.
+        """Make everything so far durable, with one write and one fdatasync; return False when there was nothing.
 
-        A commit index alone is written with *also_commit* only. Raises DiskFull: nothing was promised, everything stays
-        buffered, call again when there is room. Raises DiskFailed: for good, every later call raises it, too.
+        A commit index alone counts only with *also_commit*, or when ``tick`` has made it due. Raises DiskFull: nothing
+        was promised, all of it stays buffered, try again when there is room. Raises DiskFailed, then and ever after.
         """
-        raise NotImplementedError
+        self._writer.require_disk()
+        if not self._dirty(also_commit=also_commit or self._commit_due):
+            return False
+        meta = self._meta
+        if meta.commit_index > self.last_index:  # Of entries that were truncated or have not come yet: only a hint.
+            meta = Meta(term=meta.term, vote=meta.vote, commit_index=self.last_index, votes=meta.votes)
+        added = self._entries[self._unsynced_from - self.first_index :]
+        records = [frames.pack_meta(meta), *([frames.pack_reset(self._reset)] if self._reset else [])]
+        records.extend(map(frames.pack_entry, added))
+        self._writer.append(b"".join(records), self._written_last)
+        if added or self._reset:
+            self._written_last = (self.last_index, self.last_term)
+        self._written_meta, self._reset, self._unsynced_from = self._meta, None, self.last_index + 1
+        self._commit_due = False
+        return True
+
+    def _dirty(self, *, also_commit: bool) -> bool:
+        if self._reset is not None or self._unsynced_from <= self.last_index:
+            return True
+        now, written = self._meta, self._written_meta
+        if (now.term, now.vote, now.votes) != (written.term, written.vote, written.votes):
+            return True
+        return also_commit and now.commit_index != written.commit_index
+
+    def tick(self) -> None:
+        """Have room reserved for what comes, and the commit index written with the next sync. Call it once a second."""
+        self._commit_due = True
+        self._writer.tidy()
 
     def trim(self, index: int) -> None:
-        """Forget entries up to *index* − keep_behind. Call it only when a snapshot up to *index* is durable."""
-        raise NotImplementedError
-
-    def prepare(self) -> None:
-        """Make sure that a next segment is ready (in the background); retries after a full disk. Once a second."""
-        raise NotImplementedError
+        """Forget what a durable snapshot up to *index* holds, but for ``keep_behind`` entries."""
+        count = min(index, self.synced_index) - self._keep_behind - self._base_index
+        if count > 0:
+            self._base_index, self._base_term = self._entries[count - 1][1:]
+            del self._entries[:count]
+            self._writer.drop_before(self.first_index)
 
     def close(self) -> None:
-        """Sync, write the seal of a clean stop, close. Safe to call twice; after DiskFailed it only closes."""
-        raise NotImplementedError
+        """Sync, seal, close: a clean stop. Safe to call twice. Raises DiskFull, DiskFailed, and is closed all the same."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._writer.failure is None:
+                self.sync(also_commit=True)
+                self._writer.seal()
+        finally:
+            self._writer.close()
+
+    def abandon(self) -> None:
+        """Close without a sync or a seal, as if the process had died."""
+        if not self._closed:
+            self._closed = True
+            self._writer.close()
+
+
+class Tail(Sequence[LogEntry]):
+    """The entries of a list from a position on, without a copy. Look and drop it: it changes with the list."""
+
+    def __init__(self, entries: Sequence[LogEntry], start: int) -> None:
+        self._entries = entries
+        self._start = min(start, len(entries))
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._start
+
+    @overload
+    def __getitem__(self, item: int) -> LogEntry: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[LogEntry]: ...
+    def __getitem__(self, item: int | slice) -> LogEntry | list[LogEntry]:
+        if isinstance(item, slice):
+            return [self._entries[self._start + n] for n in range(*item.indices(len(self)))]
+        return self._entries[self._start + range(len(self))[item]]
+
+    def __iter__(self) -> Iterator[LogEntry]:
+        return (self._entries[n] for n in range(self._start, len(self._entries)))
 
 
 class CoreJournal:
-    """The journal as pysyncobj's core uses it: positions instead of indexes.
+    """A journal as pysyncobj's core uses it: by positions, of which 0 is the first entry held.
 
-    ``clear()`` followed by ``add`` of an entry that the journal holds with the same term keeps everything (the core
-    clears on start when its dump and its journal do not begin alike; fault 2): only another entry makes a reset.
+    The core clears its log, and adds the last two entries of a snapshot, whenever the two do not begin alike. Here that
+    drops nothing which the journal holds in agreement with the snapshot: entries behind it were acknowledged.
     """
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
+        self._from_snapshot: list[LogEntry] | None = None  # Two, when complete; None: nothing was cleared.
 
-    def add(self, command: bytes, idx: int, term: int) -> None: ...
-    def clear(self) -> None: ...
-    def deleteEntriesFrom(self, entryFrom: int) -> None: ...  # noqa: N802, N803
-    def deleteEntriesTo(self, entryTo: int) -> None: ...  # noqa: N802, N803
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.journal.held)
+
     @overload
     def __getitem__(self, item: int) -> LogEntry: ...
     @overload
-    def __getitem__(self, item: slice) -> Sequence[LogEntry]: ...  # Open end: a Tail (a view). Bounded: a list.
-    def setRaftCommitIndex(self, raftCommitIndex: int) -> None: ...  # noqa: N802, N803
-    def getRaftCommitIndex(self) -> int: ...  # noqa: N802  # At least 1, as stock.
-    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None: ...  # noqa: N802, N803
-    def getCurrentTerm(self) -> int: ...  # noqa: N802
-    def getVotedForNodeId(self) -> str | None: ...  # noqa: N802
-    def onOneSecondTimer(self) -> None: ...  # noqa: N802  # journal.prepare(); the commit index goes with the next sync.
-    def flush(self) -> None: ...  # Nothing: the tick syncs.
-    def _destroy(self) -> None: ...  # Nothing: whoever opened the journal closes it.
+    def __getitem__(self, item: slice) -> Sequence[LogEntry]: ...
+    def __getitem__(self, item: int | slice) -> LogEntry | Sequence[LogEntry]:
+        held = self.journal.held
+        if isinstance(item, slice) and item.stop is None and item.step is None and (item.start or 0) >= 0:
+            return Tail(held, item.start or 0)  # "Everything from here on", which the core asks for at every message.
+        return held[item]
+
+    def add(self, command: bytes, idx: int, term: int) -> None:
+        """Add an entry."""
+        if self._from_snapshot is None:
+            self.journal.append(command, idx, term)
+            return
+        self._from_snapshot.append((command, idx, term))
+        if len(self._from_snapshot) == 2:
+            before, last = self._from_snapshot
+            self._from_snapshot = None
+            self._begin_with(before, last)
+
+    def clear(self) -> None:
+        """Announce that the log begins with the two entries that are added next, the last ones of a snapshot."""
+        self._from_snapshot = []
+
+    def _begin_with(self, before: LogEntry, last: LogEntry) -> None:
+        held = self.journal.entries(last[1], last[1])
+        if held and held[0][2] == last[2]:
+            return
+        self.journal.reset(before[1] - 1, 0)
+        self.journal.append(*before)
+        self.journal.append(*last)
+
+    def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803
+        """Drop the entries from a position on."""
+        if entryFrom < len(self):
+            self.journal.truncate(self.journal.first_index + entryFrom)
+
+    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803
+        """Let go of the entries before a position, which a snapshot holds."""
+        self.journal.trim(self.journal.first_index + entryTo - 1)
+
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803
+        """Remember the commit index."""
+        self.journal.set_commit(raftCommitIndex)
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802
+        """Return the commit index; the core counts its first entry as committed."""
+        return max(1, self.journal.commit_index)
+
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803
+        """Remember term and vote; the tick's sync comes before the messages that speak of them."""
+        self.journal.set_vote(term, votedForNodeId)
+
+    def getCurrentTerm(self) -> int:  # noqa: N802
+        """Return the term."""
+        return self.journal.term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802
+        """Return the vote."""
+        return self.journal.vote
+
+    def onOneSecondTimer(self) -> None:  # noqa: N802
+        """Let the journal look after its room."""
+        self.journal.tick()
+
+    def flush(self) -> None:
+        """Do nothing: the tick syncs."""
+
+    def _destroy(self) -> None:
+        """Do nothing: whoever opened the journal closes it."""

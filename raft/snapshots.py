@@ -10,7 +10,7 @@ Interface for raft/consensus.py (being filled in):
     loaded = store.load()                                  # None, or Loaded(head, chunks): table_of(loaded.chunks)
     job = store.start(head, table_chunks(frozen))          # in the background; poll job.done / job.error
     store.newest → SnapshotId(index, term) | None          # what a transfer sends
-    sender = store.sender()                                # sender.next() → (part, first, last) | None, as the core wants
+    sender = store.sender()                                # sender.next() → (part, first, last)
     store.receive(part, first, last) → SnapshotId | None   # on last: checksum verified, fsync, rename, dir fsync
 """
 

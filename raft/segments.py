@@ -1,0 +1,174 @@
+"""Reading the journal's files: the segments of a folder, put together again, or refused for what cannot be.
+
+How bytes become frames is ``frames``; who writes segments is ``segment_writer``; what is made of them is ``journal``.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from raftsman.raft import frames
+from raftsman.raft.disk import Damaged, Disk, fatal_errors
+from raftsman.raft.frames import BadBytes, Contents, LogEntry, Meta, Record, Reset, UnknownBytes
+
+_NAME = re.compile(r"journal-(\d{16})")
+
+_REPLACE = (
+    "this node must not go on with it: keep the data directory for a look, and start the node with an empty one "
+    "under the same name; the other nodes hand it everything back"
+)
+"""A majority holds every entry that was acknowledged, so one node's disk is the cluster's to repair."""
+_UPGRADE = "start a raftsman that is at least as new as the one that wrote it"
+
+
+class JournalDamaged(Damaged):
+    """The journal does not hold what was written."""
+
+
+def segment_name(number: int) -> str:
+    """Return the file name of a segment."""
+    return f"journal-{number:016d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment that was read."""
+
+    name: str
+    contents: Contents
+
+
+@dataclass(slots=True, kw_only=True)
+class Replay:
+    """What the segments of a folder say, together."""
+
+    segments: list[Segment] = field(default_factory=list)
+    meta: Meta = field(default_factory=Meta)
+    base_index: int = 0
+    base_term: int = 0
+    entries: list[LogEntry] = field(default_factory=list)
+    base_is_trimmed: bool = False  # Older segments were removed, so that a truncation may reach below the base.
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Index and term of the last entry."""
+        return self.entries[-1][1:] if self.entries else (self.base_index, self.base_term)
+
+    @property
+    def torn(self) -> bool:
+        """Whether the journal ends in a write that was not finished."""
+        return bool(self.segments) and self.segments[-1].contents.torn
+
+    def torn_where(self, disk: Disk) -> str:
+        """Return the file, offset and length of the unfinished write."""
+        name, contents = self.segments[-1].name, self.segments[-1].contents
+        length = contents.blank_from - contents.end
+        return f"{disk.path(name)}: offset {contents.end}: a write of at least {length} bytes was not finished"
+
+    def take(self, record: Record) -> str:
+        """Go on by one record; return what is wrong with it, "" when nothing is."""
+        if isinstance(record, Meta):
+            fault = f"term {record.term} follows term {self.meta.term}" if record.term < self.meta.term else ""
+            self.meta = record
+            return fault
+        if isinstance(record, Reset):
+            self.entries, self.base_index, self.base_term = [], record.index, record.term
+            self.base_is_trimmed = False
+            return ""
+        return self._take_entry(record)
+
+    def _take_entry(self, entry: LogEntry) -> str:
+        index, term = entry[1:]
+        last = self.base_index + len(self.entries)
+        if index > last + 1:
+            return f"entry {index} follows entry {last}: entries are missing between them"
+        if index <= last:
+            fault = self._truncate(index)
+            if fault:
+                return fault
+        if term < self.last[1]:
+            return f"entry {index} has term {term}, the one before it term {self.last[1]}"
+        self.entries.append(entry)
+        return ""
+
+    def _truncate(self, index: int) -> str:
+        if index > self.base_index:
+            del self.entries[index - self.base_index - 1 :]
+        elif self.base_is_trimmed:
+            self.entries, self.base_index, self.base_term = [], index - 1, 0
+        else:
+            return f"entry {index} stands behind the snapshot that replaced everything up to entry {self.base_index}"
+        return ""
+
+
+def segment_numbers(disk: Disk) -> list[int]:
+    """Return the numbers of the segments in the folder, ascending."""
+    return sorted(int(found[1]) for found in map(_NAME.fullmatch, disk.names()) if found)
+
+
+def read_segments(disk: Disk) -> Replay:
+    """Read every segment. Raises JournalDamaged, or DiskFailed when a file cannot be read."""
+    replay = Replay()
+    numbers = segment_numbers(disk)
+    for number, following in zip(numbers, [*numbers[1:], None], strict=True):
+        segment = _read(disk, number, last=following is None)
+        _take_segment(disk, replay, segment)
+        if following not in (None, number + 1):
+            path = disk.path(segment_name(number + 1))
+            raise JournalDamaged(path, 0, "the file is missing, although the next one is there", _REPLACE)
+    if replay.segments:
+        _require_whole_end(disk, replay)
+    return replay
+
+
+def _require_whole_end(disk: Disk, replay: Replay) -> None:
+    path, end = disk.path(replay.segments[-1].name), replay.segments[-1].contents.end
+    if replay.segments[0].contents.header.number > 1 and not any(each.contents.frames for each in replay.segments):
+        raise JournalDamaged(path, end, "nothing was written here, although older segments were removed", _REPLACE)
+    last, committed = replay.last[0], replay.meta.commit_index
+    if committed > last:
+        raise JournalDamaged(
+            path, end, f"the journal ends at entry {last}, although {committed} was committed", _REPLACE
+        )
+
+
+def _read(disk: Disk, number: int, *, last: bool) -> Segment:
+    name = segment_name(number)
+    path = disk.path(name)
+    with fatal_errors(f"reading {path}"):
+        file = disk.open(name)
+        try:
+            raw = file.read_at(0, file.size())
+        finally:
+            file.close()
+    try:
+        contents = frames.unpack_segment(raw, last=last)
+    except BadBytes as error:
+        raise _damaged(path, error.offset, error) from error
+    if contents.header.number != number:
+        fault = f"this is segment {contents.header.number}: the file was renamed or copied"
+        raise JournalDamaged(path, 0, fault, _REPLACE)
+    return Segment(name, contents)
+
+
+def _take_segment(disk: Disk, replay: Replay, segment: Segment) -> None:
+    path, header = disk.path(segment.name), segment.contents.header
+    if not replay.segments:
+        replay.base_index, replay.base_term = header.base_index, header.base_term
+        replay.base_is_trimmed = header.number > 1
+    elif (header.base_index, header.base_term) != replay.last:
+        fault = f"the segment follows entry {header.base_index}, the one before it ends at entry {replay.last[0]}"
+        raise JournalDamaged(path, 0, fault, _REPLACE)
+    replay.segments.append(segment)
+    for offset, payload in segment.contents.frames:
+        try:
+            for record in frames.unpack_records(payload):
+                fault = replay.take(record)
+                if fault:
+                    raise JournalDamaged(path, offset, fault, _REPLACE)
+        except BadBytes as error:
+            raise _damaged(path, offset, error) from error
+
+
+def _damaged(path: str, offset: int, error: BadBytes) -> JournalDamaged:
+    advice = _UPGRADE if isinstance(error, UnknownBytes) else _REPLACE
+    return JournalDamaged(path, offset, error.fault, advice)
