@@ -171,7 +171,7 @@ def typed_errors(doing: str) -> Iterator[None]:
 
 @contextmanager
 def fatal_errors(doing: str) -> Iterator[None]:
-    """Turn every OSError into DiskFailed: after a failed sync, whatever the reason, the page cache cannot be trusted."""
+    """Turn every OSError into DiskFailed: after a failed sync, whatever its reason, pages in memory prove nothing."""
     try:
         yield
     except OSError as error:

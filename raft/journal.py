@@ -15,7 +15,7 @@ from raftsman.raft import frames
 from raftsman.raft.disk import Disk
 from raftsman.raft.frames import LogEntry, Meta, Reset
 from raftsman.raft.segment_writer import Background, SegmentWriter, on_a_thread
-from raftsman.raft.segments import JournalDamaged, Replay, read_segments
+from raftsman.raft.segments import JournalDamaged, Replay, read_segments, require_beginning
 
 __all__ = ["KEEP_BEHIND", "SEGMENT_BYTES", "CoreJournal", "Journal", "JournalDamaged", "LogEntry", "Tail"]
 
@@ -58,6 +58,7 @@ class Journal:
         cls,
         disk: Disk,
         *,
+        snapshot_index: int = 0,
         segment_bytes: int = SEGMENT_BYTES,
         keep_behind: int = KEEP_BEHIND,
         background: Background = on_a_thread,
@@ -65,10 +66,12 @@ class Journal:
     ) -> "Journal":
         """Read the journal of *disk*, and cut a torn end. Raises JournalDamaged, DiskFailed.
 
-        *background* runs what need not be waited for (reserving room, removing old segments); *new_salt* gives the 32
-        bits that keep a command's bytes from passing for a frame.
+        *snapshot_index*: where the newest snapshot ends; a journal that begins behind it is refused. *background* runs
+        what need not be waited for: reserving room, removing old segments. *new_salt* gives the 32 bits by which a
+        command's bytes cannot pass for a frame.
         """
         replay = read_segments(disk)
+        require_beginning(disk, replay, snapshot_index)
         writer = SegmentWriter(disk, segment_bytes=segment_bytes, background=background, new_salt=new_salt)
         writer.resume(replay.segments)
         journal = cls(replay, writer, keep_behind=keep_behind)
@@ -227,7 +230,7 @@ class Journal:
             self._writer.drop_before(self.first_index)
 
     def close(self) -> None:
-        """Sync, seal, close: a clean stop. Safe to call twice. Raises DiskFull, DiskFailed, and is closed all the same."""
+        """Sync, seal, close: a clean stop. Safe to call twice. Raises DiskFull or DiskFailed, closed all the same."""
         if self._closed:
             return
         self._closed = True

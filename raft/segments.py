@@ -109,15 +109,22 @@ def read_segments(disk: Disk) -> Replay:
     """Read every segment. Raises JournalDamaged, or DiskFailed when a file cannot be read."""
     replay = Replay()
     numbers = segment_numbers(disk)
-    for number, following in zip(numbers, [*numbers[1:], None], strict=True):
-        segment = _read(disk, number, last=following is None)
-        _take_segment(disk, replay, segment)
-        if following not in (None, number + 1):
-            path = disk.path(segment_name(number + 1))
+    for number in numbers:
+        if replay.segments and number - 1 not in numbers:
+            path = disk.path(segment_name(number - 1))
             raise JournalDamaged(path, 0, "the file is missing, although the next one is there", _REPLACE)
+        _take_segment(disk, replay, _read(disk, number, last=number == numbers[-1]))
     if replay.segments:
         _require_whole_end(disk, replay)
     return replay
+
+
+def require_beginning(disk: Disk, replay: Replay, snapshot_index: int) -> None:
+    """Raise JournalDamaged when the journal begins behind what a snapshot up to *snapshot_index* (0: none) holds."""
+    if replay.segments and replay.base_index > snapshot_index:
+        path = disk.path(replay.segments[0].name)
+        held = f"the newest snapshot ends at entry {snapshot_index}" if snapshot_index else "there is no snapshot"
+        raise JournalDamaged(path, 0, f"the journal begins at entry {replay.base_index + 1}, but {held}", _REPLACE)
 
 
 def _require_whole_end(disk: Disk, replay: Replay) -> None:

@@ -44,6 +44,15 @@ class TaskTable(Rows):
         twin.members, twin.live, twin.ended = dict(self.members), dict(self.live), dict(self.ended)
         return twin
 
+    @classmethod
+    def restored(cls, rows: Rows, digests: int) -> "TaskTable":
+        """Return the table of *rows*, which a snapshot held; *digests* is the sum of ``digest_of`` over them."""
+        table = cls()
+        table.cluster_uuid, table.index = rows.cluster_uuid, rows.index
+        table.members, table.live, table.ended = rows.members, rows.live, rows.ended
+        table._hash = (digests + _digest_text(rows.cluster_uuid)) % _HASH_MODULUS
+        return table
+
     def apply(self, entry: Entry, index: int) -> tuple[Verdict, tuple[Change, ...]]:
         """Carry out *entry*, the log's number *index*; return the verdict and the tasks' visible changes."""
         self.index = index
@@ -83,7 +92,12 @@ class TaskTable(Rows):
 def _digest(row: Row | None) -> int:
     if row is None:
         return 0
-    return int.from_bytes(blake2b(pack_row(row), digest_size=_HASH_BYTES, person=type(row).__name__.encode()).digest())
+    return digest_of(type(row), pack_row(row))
+
+
+def digest_of(kind: type[Row], packed: bytes) -> int:
+    """Return what a row of *kind* adds to the fingerprint, from its packed form (``codec.pack_row``)."""
+    return int.from_bytes(blake2b(packed, digest_size=_HASH_BYTES, person=kind.__name__.encode()).digest())
 
 
 def _digest_text(text: str) -> int:
