@@ -1,10 +1,12 @@
 """Journals on a simulated disk, small enough to be filled and broken quickly."""
 
+import errno
+import os
 from collections.abc import Callable
 from random import Random
 
 from raftsman.raft.journal import Journal, LogEntry
-from tests.harness.simulated_disk import Operation, SimulatedDisk
+from tests.harness.simulated_disk import Crash, Operation, SimulatedDisk
 
 SEGMENT_BYTES = 4096 + 512
 
@@ -51,3 +53,24 @@ def recorded(disk: SimulatedDisk) -> list[Operation]:
     seen: list[Operation] = []
     disk.before = seen.append
     return seen
+
+
+def failing(kind: str, number: int = errno.EIO) -> Callable[[Operation], None]:
+    """Return what lets every operation of *kind* fail."""
+
+    def before(operation: Operation) -> None:
+        if operation.kind == kind:
+            raise OSError(number, os.strerror(number))
+
+    return before
+
+
+def dying_after(operations: int) -> Callable[[Operation], None]:
+    """Return what ends the process at the operation after so many."""
+    left = iter(range(operations))
+
+    def before(_operation: Operation) -> None:
+        if next(left, None) is None:
+            raise Crash
+
+    return before

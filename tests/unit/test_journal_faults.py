@@ -1,8 +1,6 @@
 """The journal on disks that fill up, fail, lose power and rot: what was promised is kept, or no node starts on it."""
 
 import errno
-import os
-from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
@@ -12,19 +10,9 @@ from raftsman.raft import frames
 from raftsman.raft.disk import DiskFailed, DiskFull
 from raftsman.raft.segments import JournalDamaged, read_segments, segment_name
 from tests.harness.simulated_disk import Crash, Operation, SimulatedDisk
-from tests.unit.journals import SEGMENT_BYTES, entries_of, entry, filled, new_disk, opened
+from tests.unit.journals import SEGMENT_BYTES, dying_after, entries_of, entry, failing, filled, new_disk, opened
 
 FIRST = segment_name(1)
-
-
-def failing(kind: str, number: int = errno.EIO) -> Callable[[Operation], None]:
-    """Return what lets every operation of *kind* fail."""
-
-    def before(operation: Operation) -> None:
-        if operation.kind == kind:
-            raise OSError(number, os.strerror(number))
-
-    return before
 
 
 # --- a full disk ------------------------------------------------------------------------------
@@ -117,6 +105,30 @@ def test_a_disk_that_is_full_while_a_segment_begins_leaves_the_journal_whole(kin
     assert opened(disk).last_index == 31
 
 
+def test_term_and_vote_stay_while_the_segment_that_would_hold_them_is_still_empty() -> None:
+    disk = new_disk()
+    journal = opened(disk)
+    journal.set_vote(1, "gamma")
+    for index in range(1, 40):
+        journal.append(*entry(index, size=200))
+        journal.sync()
+    journal.append(*entry(40, size=SEGMENT_BYTES))
+
+    def no_room_for_frames(operation: Operation) -> None:
+        if operation.kind == "write" and operation.size > SEGMENT_BYTES:
+            disk.before = failing("write", errno.ENOSPC)
+            disk.before(operation)
+
+    disk.before = no_room_for_frames
+    with pytest.raises(DiskFull):
+        journal.sync()
+    disk.before = lambda _operation: None
+    journal.trim(39)
+    disk.kill()
+    again = opened(disk, snapshot_index=39)
+    assert (again.term, again.vote, again.last_index) == (1, "gamma", 39)
+
+
 # --- a failing disk ---------------------------------------------------------------------------
 
 
@@ -161,17 +173,6 @@ def test_a_disk_that_cannot_be_read_is_no_damage() -> None:
 
 
 # --- crashes and power ------------------------------------------------------------------------
-
-
-def dying_after(operations: int) -> Callable[[Operation], None]:
-    """Return what ends the process at the operation after so many."""
-    left = iter(range(operations))
-
-    def before(_operation: Operation) -> None:
-        if next(left, None) is None:
-            raise Crash
-
-    return before
 
 
 class Life:
