@@ -165,10 +165,13 @@ class Node:
         return Consensus(
             name=self._settings.name,
             members=dict(raft.members),
-            journal=self._settings.data_dir / "raft" / "journal",
+            cluster=self._settings.cluster,
+            journal=self._settings.data_dir / "raft",
             election_timeout_s=raft.election_timeout_s,
             apply=self.replica.apply,
+            rows=self.replica,
             monotonic=time.monotonic,
+            ended=_end_at_once,
         )
 
     def _leader(self) -> LeaderLoop:
@@ -313,6 +316,12 @@ def _context_settings(entry: ContextEntry) -> ContextSettings:
         qps=entry.qps,
         burst=entry.burst,
     )
+
+
+def _end_at_once(_why: str) -> None:
+    """End the process without another promise: the log cannot keep one any more."""
+    logging.shutdown()
+    os._exit(FAILURE_EXIT)
 
 
 async def _sweep(output: OutputStore) -> None:

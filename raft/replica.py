@@ -8,16 +8,17 @@ travel, ``table`` what they do.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from raftsman.raft import codec
-from raftsman.raft.commands import Barrier, Command, Entry, Refused, Verdict
+from raftsman.raft.commands import Accepted, Command, Entry, Refused, Verdict
 from raftsman.raft.consensus import Answer, Consensus, Standing
 from raftsman.raft.records import Change, Instant
 from raftsman.raft.table import TaskTable
+from raftsman.raft.tablecodec import pack_table, unpack_table
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +46,20 @@ class NotLeader:
 
 
 @dataclass(frozen=True, slots=True)
+class NoRoom:
+    """The command is certainly not in the log: the disk of the node that was to accept it is full."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """The command may be in the log, or come into it: repeat it under the same id."""
 
 
-Outcome = Applied | NotLeader | Unknown
+Outcome = Applied | NotLeader | NoRoom | Unknown
 _Answered = tuple[Answer, tuple[Verdict, int] | None]
 
 
-def _settle(waiter: "asyncio.Future[_Answered]", answered: _Answered) -> None:
+def _settle(waiter: "asyncio.Future[T]", answered: T) -> None:
     if not waiter.done():  # Its deadline may have passed meanwhile.
         waiter.set_result(answered)
 
@@ -81,8 +87,6 @@ class Replica:
         self._lock = threading.Lock()
         self._consensus: Consensus | None = None
         self._waiting = 0
-        self._barrier: asyncio.Task[Outcome] | None = None  # Under way, or the last.
-        self._next_barrier: asyncio.Task[Outcome] | None = None  # Not proposed yet.
         self.apply_errors = 0
         """Entries that this program could not apply: always a bug, never retried."""
         self.broken = ""
@@ -136,8 +140,7 @@ class Replica:
         waiter: asyncio.Future[_Answered] = loop.create_future()
 
         def answered(answer: Answer, result: tuple[Verdict, int] | None) -> None:
-            # The event loop may be closed already. An error here would make stock apply the entry a second time.
-            with suppress(RuntimeError):
+            with suppress(RuntimeError):  # The event loop may be closed already.
                 loop.call_soon_threadsafe(_settle, waiter, (answer, result))
 
         self._waiting += 1
@@ -161,27 +164,56 @@ class Replica:
                 return Applied(*result)
             case Answer.NOT_LEADER:
                 return NotLeader(self.standing().leader)
+            case Answer.DISK_FULL:
+                return NoRoom()
             case Answer.UNKNOWN:
                 return Unknown()
 
     async def barrier(self, deadline_s: float = PROPOSAL_DEADLINE_S) -> Outcome:
         """Wait until this node has applied everything that was committed before the call: a consistent read follows.
 
-        Callers that come while a barrier is under way share the next one, so that a burst costs two entries.
+        It adds nothing to the log: the leader asks a majority whether it still leads.
         """
-        if self._next_barrier is None:
-            self._next_barrier = asyncio.create_task(self._barrier_behind(self._barrier, deadline_s))
-        return await asyncio.shield(self._next_barrier)
+        if self._waiting >= MAX_PROPOSALS:
+            return NotLeader(self.standing().leader)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[tuple[Answer, int | None]] = loop.create_future()
 
-    async def _barrier_behind(self, before: "asyncio.Task[Outcome] | None", deadline_s: float) -> Outcome:
-        if before is not None:
-            await asyncio.wait({before})
-        self._barrier, self._next_barrier = self._next_barrier, None
-        return await self.propose(Barrier(), deadline_s=deadline_s)
+        def answered(answer: Answer, index: int | None) -> None:
+            with suppress(RuntimeError):  # The event loop may be closed already.
+                loop.call_soon_threadsafe(_settle, waiter, (answer, index))
 
-    async def transfer_leadership(self) -> bool:
-        """Hand leadership over if this node leads; return whether it did."""
-        return await asyncio.to_thread(self._running().transfer_leadership)
+        self._waiting += 1
+        try:
+            self._running().read(answered)
+            async with asyncio.timeout(deadline_s):
+                answer, index = await waiter
+        except TimeoutError:
+            return Unknown()
+        finally:
+            self._waiting -= 1
+        return self._outcome(answer, None if index is None else (Accepted(), index))
+
+    async def transfer_leadership(self, target: str | None = None) -> bool:
+        """Hand leadership over if this node leads, to *target* or to whoever has most; return whether it did."""
+        return await asyncio.to_thread(self._running().transfer_leadership, target)
+
+    # --- snapshots, on the log's thread ---
+
+    def size(self) -> int:
+        """Return how many rows the table has."""
+        return self.read(lambda table: len(table.live) + len(table.ended) + len(table.members))
+
+    def freeze(self) -> Iterable[bytes]:
+        """Return the table of this moment in chunks, packed while they are read."""
+        return pack_table(self.copy())
+
+    def restore(self, chunks: Iterable[bytes], index: int) -> None:
+        """Put the table that ``freeze`` gave after entry *index* in the place of this one."""
+        table = unpack_table(chunks)
+        with self._lock:
+            self._table = table
+        self._on_applied(index, ())
 
     # --- reads ---
 
@@ -197,6 +229,10 @@ class Replica:
     def standing(self) -> Standing:
         """Return who leads, the term and the indexes."""
         return self._running().standing()
+
+    def troubles(self) -> list[tuple[str, str]]:
+        """Return what keeps this node from taking its full part in the log: codes and sentences."""
+        return self._running().troubles()
 
     def silent_for_s(self) -> dict[str, float]:
         """Return how many seconds each other node has been silent."""

@@ -40,6 +40,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no-leader": (503, "There is no leader at the moment"),
     "outcome-unknown": (503, "What became of the request is not known"),
     "not-ready": (503, "This node cannot answer that at the moment"),
+    "disk-full": (507, "The log has no room on its disk"),
 }
 """code → (HTTP status, title)."""
 
@@ -77,7 +78,7 @@ class Problem(Exception):
                 {"pointer": each.pointer, "code": each.code, "detail": each.detail} for each in self.errors
             ]
         headers = dict(self.headers)
-        if status in (429, 503):
+        if status in (429, 503, 507):
             headers.setdefault("Retry-After", str(RETRY_AFTER_S))
         return web.Response(
             status=status,

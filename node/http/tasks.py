@@ -30,7 +30,7 @@ from raftsman.raft.codec import pack_spec
 from raftsman.raft.commands import Cancel, Command, Refused, Submit
 from raftsman.raft.lifecycle import State
 from raftsman.raft.records import Instant, Task, TaskId, TaskSpec
-from raftsman.raft.replica import Applied, NotLeader, Unknown
+from raftsman.raft.replica import Applied, NoRoom, NotLeader, Unknown
 from raftsman.raft.table import TaskTable
 from raftsman.scheduler.admission import Submitted, admit
 from raftsman.scheduler.planner import explain_all
@@ -98,6 +98,8 @@ async def _carry_out(request: web.Request, command: Command, task_id: str) -> tu
             return verdict.repeated, index
         case NotLeader():
             raise _no_leader()
+        case NoRoom():
+            raise _disk_full()
         case Unknown():
             raise _unknown(task_id)
 
@@ -118,9 +120,11 @@ async def _or_forward(
     try:
         answer = await site.forwarder.to_leader(request.method, request.path_qs, headers, raw)
     except NobodyThere:
-        if site.replica.standing().leads:
+        standing = site.replica.standing()
+        if standing.leads:
             return await here()
-        raise _no_leader() from None
+        full = "disk-full" in dict(site.replica.troubles())
+        raise (_disk_full() if full else _no_leader()) from None
     except HungUp as error:
         raise _unknown(task_id, str(error)) from error
     index = answer.headers.get("Raftsman-Index", "")
@@ -135,7 +139,7 @@ async def require_barrier(site: Site) -> None:
     match await site.replica.barrier():
         case Applied():
             return
-        case NotLeader():
+        case NotLeader() | NoRoom():
             raise _no_leader()
         case Unknown():
             raise Problem("not-ready", "no majority confirmed in time that this reading is up to date; try again")
@@ -143,6 +147,10 @@ async def require_barrier(site: Site) -> None:
 
 def _no_leader() -> Problem:
     return Problem("no-leader", "the nodes have not agreed on a leader; nothing was changed, try again")
+
+
+def _disk_full() -> Problem:
+    return Problem("disk-full", "the disk of the node's log is full; nothing was changed, try again when there is room")
 
 
 def _unknown(task_id: str, why: str = "the log did not answer in time") -> Problem:

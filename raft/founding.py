@@ -1,0 +1,123 @@
+"""When a node counts: the founding of a cluster, and nodes that come with an empty disk.
+
+A node votes, and is counted, only when it is sure to hold everything that it ever acknowledged. At the beginning
+nobody ever acknowledged anything, so all founding members must say that they are new, each must have accepted the
+same list of them, and each must know that. Whoever comes with an empty directory later *joins*: it counts when it
+holds everything that a leader of a term no older than any in which its lost directory may have acted has committed.
+
+Pure: values in, values out. ``identity`` keeps them on disk, ``participant`` exchanges them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from raftsman.raft.messages import Status
+
+NEW = "new"  # An empty directory; whether there is a cluster already is not known.
+ACCEPTED = "accepted"  # Founds a cluster with the directories on its list and with no other.
+JOINING = "joining"  # There is a cluster, founded without this directory.
+MEMBER = "member"  # Votes and counts.
+STAGES = (NEW, ACCEPTED, JOINING, MEMBER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Whose directory this is, and how far it has come."""
+
+    cluster: str
+    node: str
+    incarnation: str
+    stage: str = NEW
+    cluster_id: str = ""
+    founding: Mapping[str, str]
+    """The founding members' directories, by node; empty until it is known."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether this node votes and is counted."""
+        return self.stage == MEMBER
+
+    def status(self) -> Status:
+        """Return what the others are told."""
+        return Status(
+            stage=self.stage,
+            cluster_id=self.cluster_id,
+            incarnation=self.incarnation,
+            founding=dict(self.founding),
+        )
+
+
+def id_of(founding: Mapping[str, str]) -> str:
+    """Return the id of the cluster that these directories found: the same on every node, without asking."""
+    listed = "\n".join(f"{node} {founding[node]}" for node in sorted(founding))
+    return blake2b(listed.encode(), digest_size=8).hexdigest()
+
+
+def advance(mine: Identity, others: Iterable[str], statuses: Mapping[str, Status]) -> Identity:
+    """Return this node's identity, given what every other node last said. A node that joins becomes a member elsewhere.
+
+    Founding takes two steps, because a disk may be lost in between: a directory accepts one list in its life, and it
+    counts only when everybody on the list is known to have accepted it.
+    """
+    names = list(others)
+    if mine.stage == NEW:
+        return _accept(mine, names, statuses)
+    if mine.stage == ACCEPTED and _all_accepted(mine, names, statuses):
+        return replace(mine, stage=MEMBER)
+    return mine
+
+
+def _accept(mine: Identity, others: list[str], statuses: Mapping[str, Status]) -> Identity:
+    lists = [status.founding for status in statuses.values() if status.founding]
+    ours = [founding for founding in lists if founding.get(mine.node) == mine.incarnation]
+    if ours:
+        return replace(mine, stage=ACCEPTED, founding=ours[0], cluster_id=id_of(ours[0]))
+    if any(status.stage in (MEMBER, JOINING) for status in statuses.values()):
+        return replace(mine, stage=JOINING)
+    if any(node not in statuses or statuses[node].stage != NEW for node in others):
+        return mine
+    founding = {mine.node: mine.incarnation} | {node: statuses[node].incarnation for node in others}
+    return replace(mine, stage=ACCEPTED, founding=founding, cluster_id=id_of(founding))
+
+
+def _all_accepted(mine: Identity, others: list[str], statuses: Mapping[str, Status]) -> bool:
+    alike = [status for status in statuses.values() if status.founding == mine.founding]
+    if any(status.stage == MEMBER for status in alike):
+        return True  # It has seen that all had.
+    return {node for node in others if node in statuses and statuses[node].founding == mine.founding} == set(others)
+
+
+def waits_for(mine: Identity, others: Iterable[str], statuses: Mapping[str, Status], noted: Iterable[str]) -> str:
+    """Return what this node waits for before it counts, "" when it counts."""
+    names = sorted(others)
+    if mine.stage == MEMBER:
+        return ""
+    if mine.stage == JOINING:
+        missing = sorted(set(names) - set(noted))
+        if missing:
+            return (
+                "this node's directory is empty; it counts again when every other node knows that, "
+                f"and {_and(missing)} did not answer yet"
+            )
+        return "this node's directory is empty; it counts again when it holds all that the leader has committed"
+    missing = [node for node in names if node not in statuses]
+    if missing:
+        return f"the cluster is founded when all members have come with empty directories; missing: {_and(missing)}"
+    different = [node for node in names if _founds_otherwise(mine, node, statuses[node])]
+    if different:
+        return (
+            f"a data directory was replaced while the cluster was being founded, as {_and(different)} shows; nothing was "
+            "accepted yet: stop all nodes, empty their data directories, start them again"
+        )
+    return f"the cluster is being founded; {_and(names)} must say that they know all members"
+
+
+def _founds_otherwise(mine: Identity, node: str, status: Status) -> bool:
+    if status.founding:
+        return bool(mine.founding) and status.founding != mine.founding
+    return node in mine.founding and mine.founding[node] != status.incarnation
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

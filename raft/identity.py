@@ -1,0 +1,113 @@
+"""Whose directory this is: a small file beside the journal, written before anything in it is promised.
+
+It keeps a node from using another node's or another cluster's directory, and an empty directory from passing for a
+full one. What the stages mean is ``founding``'s.
+"""
+
+from dataclasses import asdict
+from zlib import crc32
+
+import msgpack
+import msgspec
+
+from raftsman.raft.disk import Damaged, Disk, fatal_errors, typed_errors
+from raftsman.raft.founding import MEMBER, NEW, STAGES, Identity
+
+NAME = "identity"
+_TEMPORARY = "identity.writing"
+_MAGIC = b"RMID\x01"
+_CRC_BYTES = 4
+
+
+class IdentityDamaged(Damaged):
+    """The file does not hold what was written."""
+
+
+class WrongDirectory(Exception):
+    """The directory belongs to another node or cluster; the text says to which."""
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    cluster: str
+    node: str
+    incarnation: str
+    stage: str
+    cluster_id: str
+    founding: dict[str, str]
+
+
+def take_identity(disk: Disk, *, cluster: str, node: str, new_incarnation: str) -> Identity:
+    """Return the identity of *disk*'s directory, a new one when it is empty.
+
+    Raises WrongDirectory, IdentityDamaged, DiskFull, DiskFailed.
+    """
+    with fatal_errors("looking into the log's folder"):
+        names = disk.names()
+    if NAME in names:
+        found = _read(disk)
+        _require_ours(disk, found, cluster=cluster, node=node)
+        return found
+    if any(name.startswith(("journal-", "snapshot-")) for name in names):
+        raise IdentityDamaged(disk.path(NAME), 0, "the file is missing, but there is a log beside it", _ADVICE)
+    fresh = Identity(cluster=cluster, node=node, incarnation=new_incarnation, stage=NEW, founding={})
+    save_identity(disk, fresh)
+    return fresh
+
+
+def save_identity(disk: Disk, identity: Identity) -> None:
+    """Make *identity* durable, in one step. Raises DiskFull, DiskFailed."""
+    body = msgpack.packb({**asdict(identity), "founding": dict(identity.founding)})
+    assert body is not None
+    with typed_errors("writing the node's identity"):
+        file = disk.create(_TEMPORARY)
+    try:
+        with typed_errors("writing the node's identity"):
+            file.write_at(0, _MAGIC + crc32(body).to_bytes(_CRC_BYTES) + body)
+        with fatal_errors("syncing the node's identity"):
+            file.sync()
+    finally:
+        file.close()
+    with fatal_errors("naming the node's identity"):
+        disk.rename(_TEMPORARY, NAME)
+        disk.sync_names()
+
+
+def require_journal(disk: Disk, identity: Identity, *, fresh: bool) -> None:
+    """Raise IdentityDamaged when a member's journal is missing (*fresh*): it must not pass for one that is empty."""
+    if identity.stage == MEMBER and fresh:
+        raise IdentityDamaged(disk.path(NAME), 0, "it is a member's, and there is no journal beside it", _ADVICE)
+
+
+_ADVICE = (
+    "keep the data directory for a look, and start the node with an empty one under the same name; "
+    "the other nodes hand it everything back"
+)
+
+
+def _read(disk: Disk) -> Identity:
+    with fatal_errors(f"reading {disk.path(NAME)}"):
+        file = disk.open(NAME)
+        try:
+            raw = file.read_at(0, file.size())
+        finally:
+            file.close()
+    body = raw[len(_MAGIC) + _CRC_BYTES :]
+    if raw != _MAGIC + crc32(body).to_bytes(_CRC_BYTES) + body:
+        raise IdentityDamaged(disk.path(NAME), 0, "the checksum does not match", _ADVICE)
+    try:
+        stored = msgspec.convert(msgpack.unpackb(body), _Stored)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise IdentityDamaged(disk.path(NAME), len(raw) - len(body), f"not understood: {error}", _ADVICE) from error
+    if stored.stage not in STAGES:
+        raise IdentityDamaged(disk.path(NAME), 0, f"a stage {stored.stage!r}, which a newer raftsman knows", _ADVICE)
+    return Identity(**msgspec.structs.asdict(stored))
+
+
+def _require_ours(disk: Disk, found: Identity, *, cluster: str, node: str) -> None:
+    folder = disk.path("").rstrip("/")
+    if found.cluster != cluster:
+        raise WrongDirectory(
+            f"{folder} is the log of a node of cluster {found.cluster!r}; this node's settings say {cluster!r}"
+        )
+    if found.node != node:
+        raise WrongDirectory(f"{folder} is the log of node {found.node!r}; this node is {node!r}")

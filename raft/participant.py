@@ -1,0 +1,555 @@
+"""One node's share of the log, step by step: what came in, one tick, what goes out. No thread, no socket.
+
+``tick`` is the heart: messages in, proposals, the core, appends out, ONE sync, then everything that promises
+something: acknowledgements, votes, answers. What nodes say about the log is ``conversation``'s, with its rules;
+``consensus`` gives a participant its thread, ``transport`` its links, the simulation its world.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from raftsman.raft import messages as m
+from raftsman.raft.conversation import Conversation, Way
+from raftsman.raft.core import REGULAR
+from raftsman.raft.disk import DiskFull
+from raftsman.raft.elections import Elections
+from raftsman.raft.founding import JOINING, MEMBER, Identity, advance, waits_for
+from raftsman.raft.journal import Journal
+from raftsman.raft.peers import UNSENT_BYTES, Peer, Rules
+from raftsman.raft.shipping import Shipping, StateMachine
+from raftsman.raft.snapshots import SnapshotStore
+from raftsman.raft.waiting import DEADLINE_S, Answer, Answered, Reading, Waiting
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUED = 20_000
+"""Commands, and reads, that wait at a time: a bound for memory when the log stands still."""
+DISK_RETRY_S = 0.2
+SWEEP_S = 1.0
+TRANSFER_REPEAT_S = 0.1
+SILENT_TIMEOUTS = 2
+"""A leader that is silent for so many of the longest election timeouts is none: by then another could stand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything outside."""
+
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    journal: Journal
+    snapshots: SnapshotStore
+    machine: StateMachine
+    way: Way
+    identity: Identity
+    save_identity: Callable[[Identity], None]
+    """Make it durable. May raise DiskFull or DiskFailed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where this node stands in the cluster, at one moment."""
+
+    leads: bool
+    leader: str | None  # Node name.
+    term: int
+    commit_index: int
+    applied_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    """There is a new link to this directory of a peer."""
+
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Unlinked:
+    """There is no link to it any more."""
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """Leadership is to go to *target* (None: to whoever has most) before *until*."""
+
+    target: str | None
+    until: float
+    asked_at: float = float("-inf")
+
+
+class Participant:
+    """A node among others. Its methods are for one thread; ``standing`` and ``heard_at`` may be read from any."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        members: Iterable[str],
+        election_timeout_s: tuple[float, float],
+        ports: Ports,
+        rules: Rules | None = None,
+        elections: Elections | None = None,
+    ) -> None:
+        low_s, high_s = election_timeout_s
+        self.name = name
+        self.peers = {each: Peer(each) for each in sorted(members) if each != name}
+        self.identity = ports.identity
+        self.disk_full = False
+        self.waiting = Waiting()
+        self._statuses: dict[str, m.Status] = {}
+        self._noted: dict[str, int] = {}
+        self._ports = ports
+        self._journal = ports.journal
+        self._silent_s = high_s * SILENT_TIMEOUTS
+        self._inbox: deque[tuple[str, m.Message | _Linked | _Unlinked]] = deque()
+        self._queue: deque[tuple[bytes, Answered]] = deque()
+        self._reads: deque[Reading] = deque()
+        self._sent_up_to = (0, 0)  # Log end and commit index that the followers were last sent.
+        self._transfer: _Transfer | None = None
+        self._retry_at = self._swept_at = ports.clock()
+        self._talk = Conversation(
+            name=name,
+            peers=self.peers,
+            election_timeout_s=election_timeout_s,
+            journal=ports.journal,
+            clock=ports.clock,
+            random=ports.random,
+            way=ports.way,
+            apply=self._apply,
+            rules=rules or Rules(),
+            elections=elections
+            or Elections(
+                members=len(self.peers) + 1,
+                loyal_for_s=low_s,
+                round_s=lambda: low_s + (high_s - low_s) * ports.random(),
+            ),
+        )
+        self.core = self._talk.core
+        self._shipping = Shipping(self.core, ports.journal, ports.snapshots, ports.machine)
+        self._shipping.load()
+
+    # --- what the world tells it, between two ticks ---
+
+    def linked(self, peer: str, incarnation: str) -> None:
+        """There is a (new) link to *peer*'s directory *incarnation*."""
+        self._inbox.append((peer, _Linked(incarnation)))
+
+    def unlinked(self, peer: str) -> None:
+        """The link is gone, and with it what was under way."""
+        self._inbox.append((peer, _Unlinked()))
+
+    def received(self, peer: str, message: m.Message) -> None:
+        """*message* came over the link."""
+        self._inbox.append((peer, message))
+
+    def propose(self, command: bytes, answered: Answered) -> None:
+        """Let *command* come into the log with the next tick."""
+        if len(self._queue) + len(self.waiting) >= MAX_QUEUED:
+            answered(Answer.NOT_LEADER, None)
+            return
+        self._queue.append((command, answered))
+
+    def read(self, answered: Answered) -> None:
+        """Let *answered* be called with an index once everything committed before this call is applied here."""
+        if len(self._reads) + len(self.waiting) >= MAX_QUEUED:
+            answered(Answer.NOT_LEADER, None)
+            return
+        self._reads.append(Reading(answered, self._ports.clock() + DEADLINE_S))
+
+    def transfer(self, target: str | None, until: float) -> None:
+        """Hand leadership to *target*, or to whoever has most; proposals wait meanwhile, at most *until*."""
+        if self.core.leads and self._transfer is None:
+            self._transfer = _Transfer(target, until)
+
+    # --- where it stands ---
+
+    def standing(self) -> Standing:
+        """Return where this node stands."""
+        core = self.core
+        return Standing(
+            leads=core.leads,
+            leader=self._leader(),
+            term=core.term,
+            commit_index=core.commit_index,
+            applied_index=core.applied_index,
+        )
+
+    def _leader(self) -> str | None:
+        leader = self.core.leader
+        if leader is None or leader == self.name:
+            return self.name if self.core.leads else None
+        silent_s = self._ports.clock() - self.peers[leader].heard_at
+        return leader if silent_s <= self._silent_s else None
+
+    def waits_for(self) -> str:
+        """Return what this node waits for before it counts as a member, "" when it does."""
+        return waits_for(self.identity, self.peers, self._statuses, self._noted)
+
+    @property
+    def has_no_room(self) -> bool:
+        """Whether the disk is full, or nearly, so that nothing new is accepted."""
+        return self.disk_full or self._journal.full
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the next tick has something to do, whatever the time."""
+        return bool(
+            self._inbox
+            or (self._queue and self._transfer is None)
+            or (self._reads and self.core.leads)
+            or self.core.applied_index < self.core.commit_index
+            or (self.core.leads and self._sent_up_to != (self._journal.last_index, self.core.commit_index))
+        )
+
+    # --- the tick ---
+
+    def tick(self) -> None:
+        """Do everything that is due. Raises Broken or DiskFailed: the node must end."""
+        now = self._ports.clock()
+        if self.disk_full:
+            self._try_disk(now)
+        self._talk.counts = self.identity.counts and not self.disk_full
+        try:
+            self._take_inbox(now)
+            self._advance_identity()
+            self._take_transfer(now)
+            self._take_proposals(now)
+            self._take_reads()
+            self._mute()
+            if self._has_news():
+                self.core.send_now()
+            if not self.peers and not self.disk_full:
+                self._journal.sync()  # Alone it commits and applies in this tick what it appends in it.
+            self.core.tick()
+            self._after_core()
+            self._ports.way.flush()  # Appends before our own sync: no acknowledgement can be counted until it is over.
+            if not self.disk_full:
+                self._journal.sync()
+                self._join()
+        except DiskFull as error:
+            self._disk_is_full(error, now)
+        self._send_held()
+        self._run_due()
+        self._shipping.compact(now)
+        if now - self._swept_at >= SWEEP_S:
+            self._once_a_second(now)
+
+    def _after_core(self) -> None:
+        core = self.core
+        if core.leads:
+            self._shipping.send(self.peers.values(), self._ports.way.send, self._talk.next_seq)
+            self._confirm_reads()
+        else:
+            self._transfer = None
+            for reading in self.waiting.deposed():
+                self._answer_read(reading, 0)
+        if core.term > self._talk.elections.transfer_term:
+            self._talk.elections.transfer_term = 0
+        self.waiting.applied_up_to(core.applied_index)
+
+    def _send_held(self) -> None:
+        held, self._talk.held = self._talk.held, []
+        for peer, message in held:
+            self._ports.way.send(peer, message)
+        self._ports.way.flush()
+
+    def _run_due(self) -> None:
+        due = self.waiting.due
+        while due:
+            answered, answer, result = due.popleft()
+            answered(answer, result)
+
+    def _once_a_second(self, now: float) -> None:
+        self._swept_at = now
+        self.waiting.sweep(now)
+        if not self.identity.counts:
+            for peer in self.peers.values():
+                self._ports.way.send(peer.name, self.identity.status())
+
+    def _apply(self, command: bytes, index: int) -> None:
+        result = self._ports.machine.apply(command[1:], index) if command[0] == REGULAR else None
+        self.waiting.applied(index, self._journal.term_at(index), result)
+
+    def _has_news(self) -> bool:
+        """Whether the followers should hear something in this tick: entries, a commit, a read to confirm."""
+        core = self.core
+        if not core.leads:
+            return False
+        before, self._sent_up_to = self._sent_up_to, (self._journal.last_index, max(core.commit_index, self._agreed()))
+        seq = self.waiting.newest_unconfirmed_seq
+        return self._sent_up_to != before or (seq is not None and seq > self._talk.seq)
+
+    def _agreed(self) -> int:
+        """Return up to where a majority has this leader's log, if that is of its term: the core will commit so far."""
+        has = sorted([self._journal.last_index, *(self.core.match_index(peer) for peer in self.peers)])
+        index = has[(len(has) - 1) // 2]
+        return index if self._journal.term_at(index) == self.core.term else 0
+
+    def _mute(self) -> None:
+        """Let the core skip peers to whom it could only send what they cannot take now (stock spins on them)."""
+        for peer in self.peers.values():
+            muted = (
+                not peer.linked
+                or self._ports.way.unsent_bytes(peer.name) > UNSENT_BYTES
+                or (self.core.leads and self._shipping.needs_snapshot(peer.name))
+            )
+            if muted != peer.muted:
+                peer.muted = muted
+                self.core.connect(peer.name, connected=not muted)
+
+    # --- the disk ---
+
+    def _disk_is_full(self, error: DiskFull, now: float) -> None:
+        if not self.disk_full:
+            log.error("%s; this node takes no part in the log until there is room", error)
+        self.disk_full, self._retry_at = True, now + DISK_RETRY_S
+        self._talk.held.clear()  # Promises that the disk does not hold.
+        if self.core.leads:
+            self.core.step_down(0)  # The core counts this node's own disk.
+
+    def _try_disk(self, now: float) -> None:
+        if now < self._retry_at:
+            return
+        self._retry_at = now + DISK_RETRY_S
+        try:
+            self._journal.sync()
+        except DiskFull:
+            return
+        self.disk_full = False
+        log.warning("the disk has room again")
+
+    # --- what came in ---
+
+    def _take_inbox(self, now: float) -> None:
+        inbox, self._inbox = self._inbox, deque()
+        for name, event in inbox:
+            peer = self.peers[name]
+            if isinstance(event, _Linked):
+                self._link(peer, event.incarnation, now)
+            elif isinstance(event, _Unlinked):
+                self._unlink(peer)
+            elif peer.linked:
+                peer.heard_at = now
+                if not self.disk_full or isinstance(event, m.Status | m.Proposed | m.Read):
+                    self._take(peer, event, now)
+
+    def _link(self, peer: Peer, incarnation: str, now: float) -> None:
+        if peer.linked:
+            self._unlink(peer)
+        peer.linked, peer.incarnation, peer.heard_at = True, incarnation, now
+        if self.core.leads:  # What was under way on the old link is lost.
+            self.core.set_next_index(peer.name, max(self.core.match_index(peer.name), 1) + 1)
+            peer.rewound_seq = self._talk.seq + 1
+        self._ports.way.send(peer.name, self.identity.status())
+
+    def _unlink(self, peer: Peer) -> None:
+        peer.linked = peer.counted = False
+        self._statuses.pop(peer.name, None)
+        self._shipping.stop(peer.name)
+        self.waiting.lost(peer.name)
+
+    def _take(self, peer: Peer, message: m.Message, now: float) -> None:
+        talk = self._talk
+        match message:
+            case m.Append():
+                talk.on_append(peer, message)
+            case m.Ack():
+                talk.on_ack(peer, message)
+            case m.AskPreVote():
+                talk.on_ask_pre_vote(peer, message)
+            case m.PreVote():
+                talk.on_pre_vote(peer, message)
+            case m.AskVote():
+                talk.on_ask_vote(peer, message)
+            case m.Vote():
+                talk.on_vote(peer, message)
+            case m.TimeoutNow():
+                talk.on_timeout_now(peer, message)
+            case _:
+                self._take_other(peer, message, now)
+
+    def _take_other(self, peer: Peer, message: m.Message, now: float) -> None:
+        match message:
+            case m.Status():
+                self._on_status(peer, message)
+            case m.Noted():
+                self._on_noted(peer, message)
+            case m.Chunk():
+                self._on_chunk(peer, message)
+            case m.ChunkAck():
+                if self._talk.is_answer(peer, message.term, message.seq):
+                    self._talk.hears_follower(peer)
+                    self._shipping.on_chunk_ack(peer.name, message)
+            case m.Propose():
+                self._on_propose(peer, message)
+            case m.Proposed():
+                self._on_proposed(message, now)
+            case m.AskRead():
+                self._reads.append(Reading(_nobody, now + DEADLINE_S, origin=(peer.name, message.number)))
+            case m.Read():
+                self.waiting.told(message.number, message.index)
+            case _:
+                self._ports.way.close(peer.name, f"a {type(message).__name__} has no place here")
+
+    def _on_chunk(self, peer: Peer, chunk: m.Chunk) -> None:
+        if not self._talk.hears_chunk(peer, chunk):
+            return
+        received = self._shipping.receive(chunk)
+        term = self.core.term
+        if received is not None:
+            answer: m.Message = m.ChunkAck(term=term, seq=chunk.seq, index=chunk.index, received=received)
+        else:
+            answer = m.Ack(term=term, seq=chunk.seq, next_index=chunk.index + 1, success=True)
+            self.waiting.skipped_to(self.core.applied_index)
+        self._talk.held.append((peer.name, answer))
+
+    # --- commands ---
+
+    def _take_proposals(self, now: float) -> None:
+        if not self._queue or self._transfer is not None:
+            return
+        queue, self._queue = self._queue, deque()
+        if self.has_no_room:
+            self._refuse(queue, Answer.DISK_FULL)
+        elif self.core.leads:
+            first = self._journal.last_index + 1
+            self.core.append([command for command, _ in queue])
+            for index, (_, answered) in enumerate(queue, first):
+                self.waiting.appended(index, self.core.term, answered, now)
+        else:
+            leader = self._leader()
+            if leader is None or not self.peers[leader].linked:
+                self._refuse(queue, Answer.NOT_LEADER)
+                return
+            for command, answered in queue:
+                number = self.waiting.handed(leader, answered, now)
+                self._ports.way.send(leader, m.Propose(number=number, command=command))
+
+    def _refuse(self, queue: Iterable[tuple[bytes, Answered]], answer: Answer) -> None:
+        self.waiting.due.extend((answered, answer, None) for _, answered in queue)
+
+    def _on_propose(self, peer: Peer, message: m.Propose) -> None:
+        if self.core.leads and self._transfer is None and not self.has_no_room:
+            self.core.append([message.command])
+            placed = m.Proposed(number=message.number, index=self._journal.last_index, term=self.core.term)
+        else:
+            placed = m.Proposed(number=message.number, index=0, term=0)
+        self._ports.way.send(peer.name, placed)  # It promises nothing; it must arrive before the commit does.
+
+    def _on_proposed(self, placed: m.Proposed, now: float) -> None:
+        self.waiting.placed(placed.number, placed.index, placed.term, applied_index=self.core.applied_index, now=now)
+
+    # --- reads ---
+
+    def _take_reads(self) -> None:
+        if not self._reads:
+            return
+        reads, self._reads = self._reads, deque()
+        if self.core.leads:
+            if self._journal.term_at(self.core.commit_index) != self.core.term:
+                self._reads = reads  # What was committed before this term is not known yet.
+                return
+            for reading in reads:
+                reading.seq, reading.index = self._talk.seq + 1, self.core.commit_index
+                self.waiting.unconfirmed(reading)
+            return
+        leader = self._leader()
+        for reading in reads:
+            if reading.origin is not None:
+                self._answer_read(reading, 0)
+            elif leader is None or not self.peers[leader].linked:
+                self.waiting.due.append((reading.answered, Answer.NOT_LEADER, None))
+            else:
+                self._ports.way.send(leader, m.AskRead(number=self.waiting.asked(leader, reading)))
+
+    def _confirm_reads(self) -> None:
+        members = len(self.peers) + 1
+        while (seq := self.waiting.oldest_unconfirmed_seq) is not None:
+            if not self._talk.rules.confirmed(self.peers.values(), seq, members):
+                return
+            reading = self.waiting.confirmed()
+            if reading.origin is not None:
+                self._answer_read(reading, reading.index)
+
+    def _answer_read(self, reading: Reading, index: int) -> None:
+        assert reading.origin is not None
+        peer, number = reading.origin
+        self._talk.held.append((peer, m.Read(number=number, index=index)))
+
+    # --- leadership on request ---
+
+    def _take_transfer(self, now: float) -> None:
+        transfer = self._transfer
+        if transfer is None:
+            return
+        if now >= transfer.until or not self.core.leads:
+            self._transfer = None
+            return
+        counted = [peer.name for peer in self.peers.values() if peer.counted and peer.linked]
+        target = transfer.target or max(counted, key=self.core.match_index, default=None)
+        if target not in counted or now - transfer.asked_at < TRANSFER_REPEAT_S:
+            return
+        if self.core.match_index(target) == self._journal.last_index:
+            transfer.asked_at = now
+            self._ports.way.send(target, m.TimeoutNow(term=self.core.term))
+
+    # --- who counts ---
+
+    def _on_status(self, peer: Peer, status: m.Status) -> None:
+        if status.incarnation != peer.incarnation:
+            self._ports.way.close(peer.name, "it speaks for another directory than its hello named")
+            return
+        self._statuses[peer.name] = status
+        peer.counted = status.stage == MEMBER
+        if peer.counted:
+            return
+        self.core.forget_match(peer.name)  # An earlier directory of it may have said more.
+        if self.core.stands and self._talk.elections.has_voted(peer.name, self.core.term):
+            self.core.step_down(self.core.term)
+        self._talk.held.append((peer.name, m.Noted(incarnation=status.incarnation, term=self.core.term)))
+
+    def _on_noted(self, peer: Peer, noted: m.Noted) -> None:
+        if noted.incarnation != self.identity.incarnation or self.identity.counts:
+            return
+        self._noted[peer.name] = max(noted.term, self._noted.get(peer.name, 0))
+        if self.identity.stage == JOINING and self._is_noted_by_all() and self.core.term < self._floor():
+            self.core.step_down(self._floor())
+
+    def _is_noted_by_all(self) -> bool:
+        return self._noted.keys() == self.peers.keys()
+
+    def _floor(self) -> int:
+        """Return the first term in which no vote and no acknowledgement of a lost directory of this node can count."""
+        return max(self._noted.values())
+
+    def _advance_identity(self) -> None:
+        while not self.disk_full and (after := advance(self.identity, self.peers, self._statuses)) != self.identity:
+            self._become(after)
+
+    def _join(self) -> None:
+        """Count from now on, if this empty node has caught up. Its log has just been synced."""
+        seen = self._talk.verified
+        if self.identity.stage != JOINING or seen is None or not self._is_noted_by_all():
+            return
+        leader, term, commit = seen
+        status = self._statuses.get(leader)
+        if term != self.core.term or term < self._floor() or self._journal.term_at(commit) != term or status is None:
+            return
+        self.core.vote_in(term, leader)  # It may have voted in this term, before it lost its disk.
+        self._become(replace(self.identity, stage=MEMBER, cluster_id=status.cluster_id, founding=dict(status.founding)))
+
+    def _become(self, identity: Identity) -> None:
+        self._journal.sync()  # A member whose journal is missing has lost it.
+        self._ports.save_identity(identity)
+        log.info("the directory of node %s, %s, is %s now", identity.node, identity.incarnation, identity.stage)
+        self.identity = identity
+        self._talk.counts = identity.counts
+        for peer in self.peers.values():
+            self._ports.way.send(peer.name, identity.status())
+
+
+def _nobody(_answer: Answer, _result: object) -> None:
+    """Stand for whoever asked from another node."""

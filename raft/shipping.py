@@ -1,0 +1,206 @@
+"""Snapshots in the life of a participant: loaded at the start, written when the log is long, sent to who is far behind.
+
+What a snapshot holds is the state machine's; how it lies on disk is ``snapshots``. The core knows nothing of them:
+it skips a peer that needs one, and is told afterwards what that peer has.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from raftsman.raft.core import Core
+from raftsman.raft.disk import DiskFull
+from raftsman.raft.journal import CoreJournal, Journal
+from raftsman.raft.messages import Chunk, ChunkAck
+from raftsman.raft.peers import Broken, Peer
+from raftsman.raft.snapshots import BadTransfer, Sender, SnapshotHead, SnapshotId, SnapshotStore, Writing
+
+log = logging.getLogger(__name__)
+
+COMPACT_ENTRIES = 50_000
+COMPACT_BYTES = 256 << 20
+"""A log of so many entries (or as many as the table has rows, if that is more), or so many bytes, is compacted."""
+UNDER_WAY_BYTES = 1 << 20
+RETRY_S = 60.0
+"""After a snapshot that found no room."""
+
+
+class StateMachine(Protocol):
+    """What committed commands are applied to. Every method is called by ``tick``."""
+
+    def apply(self, command: bytes, index: int) -> object:
+        """Apply a command; what it returns goes to whoever proposed it here."""
+
+    def size(self) -> int | None:
+        """Return how many rows there are; None when they cannot be frozen, and the log grows for ever."""
+
+    def freeze(self) -> Iterable[bytes]:
+        """Return the state of this moment in chunks, which are read later and on another thread."""
+
+    def restore(self, chunks: Iterable[bytes], index: int) -> None:
+        """Become what ``freeze`` gave after entry *index*."""
+
+
+@dataclass(slots=True)
+class _Shipment:
+    """A transfer under way to one peer."""
+
+    sender: Sender
+    term: int
+    sent: int = 0
+    received: int = 0
+    all_sent: bool = False
+
+
+class Shipping:
+    """The snapshots of one node."""
+
+    def __init__(self, core: Core, journal: Journal, snapshots: SnapshotStore, machine: StateMachine) -> None:
+        self._core = core
+        self._journal = journal
+        self._snapshots = snapshots
+        self._machine = machine
+        self._shipments: dict[str, _Shipment] = {}
+        self._incoming: tuple[SnapshotId, int] | None = None
+        self._writing: Writing | None = None
+        self._retry_at = float("-inf")
+
+    def load(self) -> None:
+        """Begin with the newest snapshot. Raises SnapshotDamaged; Broken when the log lacks what comes before it."""
+        loaded = self._snapshots.load()
+        if loaded is not None:
+            self._begin_with(loaded.head, loaded.chunks)
+        elif self._journal.first_index > 1:
+            raise Broken(f"the journal begins at entry {self._journal.first_index}, and no snapshot holds those before")
+
+    def _begin_with(self, head: SnapshotHead, chunks: Iterable[bytes]) -> None:
+        index = head.last[1]
+        self._machine.restore(chunks, index)
+        as_the_core = CoreJournal(self._journal)
+        as_the_core.clear()  # Keeps everything when these two entries are in it already.
+        as_the_core.add(*head.before)
+        as_the_core.add(*head.last)
+        self._core.skip_to(index)
+
+    # --- out ---
+
+    def needs_snapshot(self, peer: str) -> bool:
+        """Whether *peer* needs entries that are gone from the journal."""
+        return self._core.next_index(peer) <= self._journal.first_index
+
+    def stop(self, peer: str) -> None:
+        """Forget the transfer to *peer*, if there is one."""
+        shipment = self._shipments.pop(peer, None)
+        if shipment is not None:
+            shipment.sender.close()
+
+    def send(self, peers: Iterable[Peer], out: Callable[[str, Chunk], None], next_seq: Callable[[], int]) -> None:
+        """Send the next chunks to every linked peer that needs a snapshot. The caller leads."""
+        for peer in peers:
+            if not peer.linked or not self.needs_snapshot(peer.name):
+                self.stop(peer.name)
+                continue
+            shipment = self._shipment(peer.name)
+            while shipment and not shipment.all_sent and shipment.sent - shipment.received < UNDER_WAY_BYTES:
+                out(peer.name, self._next_chunk(shipment, next_seq()))
+
+    def _shipment(self, peer: str) -> _Shipment | None:
+        shipment = self._shipments.get(peer)
+        if shipment is not None and shipment.term == self._core.term:
+            return shipment
+        self.stop(peer)
+        sender = self._snapshots.sender()
+        if sender is None:
+            return None
+        log.info("%s gets the snapshot of everything up to entry %d", peer, sender.snapshot.index)
+        self._shipments[peer] = _Shipment(sender, self._core.term)
+        return self._shipments[peer]
+
+    def _next_chunk(self, shipment: _Shipment, seq: int) -> Chunk:
+        part, _, last = shipment.sender.next_part()
+        chunk = Chunk(
+            term=shipment.term,
+            seq=seq,
+            index=shipment.sender.snapshot.index,
+            index_term=shipment.sender.snapshot.term,
+            offset=shipment.sent,
+            payload=bytes(part),
+            last=last,
+        )
+        shipment.sent += len(part)
+        shipment.all_sent = last
+        return chunk
+
+    def on_chunk_ack(self, peer: str, ack: ChunkAck) -> None:
+        """Go on behind what has arrived, or begin again."""
+        shipment = self._shipments.get(peer)
+        if shipment is None or shipment.sender.snapshot.index != ack.index:
+            return
+        if ack.received == 0:
+            self.stop(peer)
+        else:
+            shipment.received = ack.received
+
+    # --- in ---
+
+    def receive(self, chunk: Chunk) -> int | None:
+        """Take *chunk*; return how much of the snapshot has come (0: send it again), None when all of it is here."""
+        snapshot = SnapshotId(chunk.index, chunk.index_term)
+        if self._core.commit_index >= chunk.index or self._journal.term_at(chunk.index) == chunk.index_term:
+            self._incoming = None
+            return None
+        expected = self._incoming[1] if self._incoming is not None and self._incoming[0] == snapshot else 0
+        if chunk.offset not in (expected, 0):
+            self._incoming = None
+            return 0
+        try:
+            whole = self._snapshots.receive(chunk.payload, first=chunk.offset == 0, last=chunk.last)
+        except BadTransfer as error:
+            log.warning("the snapshot that came is thrown away: %s", error)
+            self._incoming = None
+            return 0
+        if whole is None:
+            received = chunk.offset + len(chunk.payload)
+            self._incoming = (snapshot, received)
+            return received
+        self._incoming = None
+        self._install(whole)
+        return None
+
+    def _install(self, snapshot: SnapshotId) -> None:
+        loaded = self._snapshots.load()
+        assert loaded is not None
+        log.info("everything up to entry %d came as a snapshot", snapshot.index)
+        self._begin_with(loaded.head, loaded.chunks)
+
+    # --- compaction ---
+
+    def compact(self, now: float) -> None:
+        """Begin a snapshot when the log is long, and cut the log when it is written. Raises DiskFailed."""
+        if self._writing is not None:
+            self._cut(self._writing, now)
+            return
+        rows = self._machine.size()
+        if rows is None:
+            return
+        applied = self._core.applied_index
+        newest = self._snapshots.newest
+        entries = applied - (newest.index if newest else 1)
+        long = entries >= max(COMPACT_ENTRIES, rows) or self._journal.live_bytes >= COMPACT_BYTES
+        if not long or entries < 2 or now < self._retry_at:
+            return
+        before, last = self._journal.entries(applied - 1, applied)
+        self._writing = self._snapshots.start(SnapshotHead(before, last), self._machine.freeze())
+
+    def _cut(self, writing: Writing, now: float) -> None:
+        if not writing.done:
+            return
+        self._writing = None
+        if writing.error is None:
+            self._journal.trim(writing.head.last[1])
+        elif isinstance(writing.error, DiskFull):
+            log.error("%s; the log is not compacted", writing.error)
+            self._retry_at = now + RETRY_S
+        else:
+            raise writing.error
