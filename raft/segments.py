@@ -113,7 +113,7 @@ def read_segments(disk: Disk) -> Replay:
         if replay.segments and number - 1 not in numbers:
             path = disk.path(segment_name(number - 1))
             raise JournalDamaged(path, 0, "the file is missing, although the next one is there", _REPLACE)
-        _take_segment(disk, replay, _read(disk, number, last=number == numbers[-1]))
+        _take_segment(disk, replay, read_segment(disk, number, last=number == numbers[-1]))
     if replay.segments:
         _require_whole_end(disk, replay)
     return replay
@@ -138,7 +138,8 @@ def _require_whole_end(disk: Disk, replay: Replay) -> None:
         )
 
 
-def _read(disk: Disk, number: int, *, last: bool) -> Segment:
+def read_segment(disk: Disk, number: int, *, last: bool) -> Segment:
+    """Read one segment by itself; *last*: none follows it. Raises JournalDamaged, DiskFailed."""
     name = segment_name(number)
     path = disk.path(name)
     with fatal_errors(f"reading {path}"):

@@ -2,7 +2,6 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pysyncobj.journal import MemoryJournal
 
 from raftsman.raft.journal import CoreJournal, LogEntry
 from tests.unit.journals import entries_of, entry, filled, new_disk, opened, recorded
@@ -19,7 +18,7 @@ def test_it_is_read_like_a_list(position: int, part: slice, of_part: slice) -> N
     assert journal[position] == entries[position]
     assert [*journal[part]] == entries[part]
     assert [*journal[part][of_part]] == entries[part][of_part]
-    assert [each for each in journal[part] if each] == entries[part]
+    assert list(reversed(journal[part])) == entries[part][::-1]
 
 
 def test_everything_from_a_position_on_is_no_copy() -> None:
@@ -32,25 +31,23 @@ def test_everything_from_a_position_on_is_no_copy() -> None:
     assert len(core[99:]) == 0
 
 
-def test_it_begins_and_counts_as_stock_does() -> None:
-    core, stock = CoreJournal(opened(new_disk())), MemoryJournal()
-    for journal in (core, stock):
-        assert len(journal) == 0
-        assert journal.getCurrentTerm() == 0
-        assert journal.getVotedForNodeId() is None
-        assert journal.getRaftCommitIndex() == 1
-        for index in range(1, 8):
-            journal.add(*entry(index))
-        journal.setCurrentTerm(3, "beta")
-        journal.deleteEntriesFrom(5)
-        journal.deleteEntriesFrom(9)
-        journal.deleteEntriesTo(2)
-        assert journal.getCurrentTerm() == 3
-        assert journal.getVotedForNodeId() == "beta"
-    core.journal.sync()
+def test_it_begins_as_the_core_expects() -> None:
+    core = CoreJournal(opened(new_disk()))
+    assert len(core) == 0
+    assert (core.getCurrentTerm(), core.getVotedForNodeId(), core.getRaftCommitIndex()) == (0, None, 1)
+
+
+def test_positions_count_from_the_first_entry_held() -> None:
+    core = CoreJournal(filled(new_disk(), 7))
+    core.setCurrentTerm(3, "beta")
+    core.deleteEntriesFrom(5)
+    core.deleteEntriesFrom(9)
     core.deleteEntriesTo(2)
-    assert core[0] == stock[0] == entry(3)
-    assert core[-1] == stock[-1] == entry(5)
+    assert [*core[:]] == [entry(3), entry(4), entry(5)]
+    core.deleteEntriesTo(1)
+    assert core[0] == entry(4)
+    assert core[-1] == entry(5)
+    assert (core.getCurrentTerm(), core.getVotedForNodeId()) == (3, "beta")
 
 
 def test_nothing_is_let_go_of_that_is_not_synced() -> None:

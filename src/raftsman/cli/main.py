@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, LazyCommand] = MappingProxyType(
         "events": LazyCommand("raftsman.cli.events", "Show what changed, and when."),
         "cancel": LazyCommand("raftsman.cli.cancel", "End tasks before they end by themselves."),
         "cluster": LazyCommand("raftsman.cli.cluster", "Look at the nodes together."),
+        "log": LazyCommand("raftsman.cli.log", "Look at a stopped node's log on disk."),
         "serve": LazyCommand("raftsman.cli.serve", "Run one node."),
         "version": LazyCommand("raftsman.cli.version", "Show the versions of client and server."),
     }
