@@ -168,13 +168,17 @@ def _take_segment(disk: Disk, replay: Replay, segment: Segment) -> None:
         raise JournalDamaged(path, 0, fault, _REPLACE)
     replay.segments.append(segment)
     for offset, payload in segment.contents.frames:
-        try:
-            for record in frames.unpack_records(payload):
-                fault = replay.take(record)
-                if fault:
-                    raise JournalDamaged(path, offset, fault, _REPLACE)
-        except BadBytes as error:
-            raise _damaged(path, offset, error) from error
+        fault = _take_frame(replay, path, offset, payload)
+        if fault:
+            raise JournalDamaged(path, offset, fault, _REPLACE)
+
+
+def _take_frame(replay: Replay, path: str, offset: int, payload: memoryview) -> str:
+    """Go on by the records of a frame; return what is wrong with one, "" when nothing is."""
+    try:
+        return next(filter(None, map(replay.take, frames.unpack_records(payload))), "")
+    except BadBytes as error:
+        raise _damaged(path, offset, error) from error
 
 
 def _damaged(path: str, offset: int, error: BadBytes) -> JournalDamaged:

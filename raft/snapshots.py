@@ -247,11 +247,14 @@ class SnapshotStore:
             with fatal_errors("syncing the folder of the snapshots"):
                 self._disk.sync_names()
             self.newest = max(snapshot, self.newest or snapshot)
-            with fatal_errors("removing old snapshots"):
-                for each in snapshot_ids(self._disk):
-                    if each < self.newest:
-                        discard(self._disk, each.name)
+            self._remove_older(self.newest)
         return snapshot
+
+    def _remove_older(self, newest: SnapshotId) -> None:
+        with fatal_errors("removing old snapshots"):
+            for each in snapshot_ids(self._disk):
+                if each < newest:
+                    discard(self._disk, each.name)
 
     # --- transfer ---
 

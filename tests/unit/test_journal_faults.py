@@ -241,17 +241,21 @@ class Life:
     def _needed(self, terms: dict[int, int]) -> dict[int, int]:
         return {index: term for index, term in terms.items() if index > self.snapshot_index}
 
+    def live(self) -> None:
+        """Let ticks happen until the process dies."""
+        self.disk.before = dying_after(self.random.randrange(60))
+        with suppress(Crash):
+            while True:
+                self.step()
+        self.disk.before = lambda _operation: None
+
 
 @pytest.mark.parametrize("power", [False, True])
 def test_whatever_was_synced_survives_deaths_at_every_step(*, power: bool) -> None:
     for seed in range(60):
         life = Life(seed)
         for _ in range(6):
-            life.disk.before = dying_after(life.random.randrange(60))
-            with suppress(Crash):
-                while True:
-                    life.step()
-            life.disk.before = lambda _operation: None
+            life.live()
             life.die_and_return(power=power)
 
 
