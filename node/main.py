@@ -166,7 +166,7 @@ class Node:
             name=self._settings.name,
             members=dict(raft.members),
             cluster=self._settings.cluster,
-            journal=self._settings.data_dir / "raft",
+            journal=self._settings.data_dir / "raft" / "journal",
             election_timeout_s=raft.election_timeout_s,
             apply=self.replica.apply,
             rows=self.replica,

@@ -50,8 +50,8 @@ class Rows(Protocol):
 class Consensus:
     """One node's share of the replicated log.
 
-    *members* maps node names to ``host:port``; *journal* is the folder of the log; *apply* is called with (bytes,
-    index) for each committed command, in order, on the log's thread, and after a restart again for what no snapshot
+    *members* maps node names to ``host:port``; the log's files lie in the folder of *journal*; *apply* is called with
+    (bytes, index) for each committed command, in order, on the log's thread, and after a restart again for what no snapshot
     of *rows* holds. *ended* is called there with a sentence when the node must not go on: the log does nothing more.
     """
 
@@ -76,7 +76,7 @@ class Consensus:
             _require_loopback(member, address)
         self._name = name
         self._members = dict(members)
-        self._folder = journal
+        self._folder = journal.parent
         self._election_timeout_s = election_timeout_s
         self._machine = _Machine(apply, rows)
         self._monotonic = monotonic

@@ -91,8 +91,9 @@ class Transport:
         self._listener: Listener | None = None
         self._links: dict[str, _Link] = {}
         self._strangers: dict[_Link, None] = {}  # In the order they came.
-        self._server: asyncio.Server | None = None
-        self._dialling: list[asyncio.Task[None]] = []
+        self._listening: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._greeting: set[asyncio.Task[None]] = set()
         self._stopped = False
         self.refused: dict[str, str] = {}
         """Why a member is not linked, by its name."""
@@ -102,26 +103,41 @@ class Transport:
         loop = asyncio.get_running_loop()
         self._listener = listener
         me = self._me().node
-        host, port = split_address(self._members[me])
-        self._server = await loop.create_server(lambda: _Link(self, None), host, port)
-        for peer in sorted(self._members):
-            if me < peer:
-                self._dialling.append(loop.create_task(self._dial(peer), name=f"dial {peer}"))
+        self._listening = await _listen(*split_address(self._members[me]))
+        for listening in self._listening:
+            loop.add_reader(listening, self._accept, listening)
+        self._tasks = [loop.create_task(self._dial(peer)) for peer in sorted(self._members) if me < peer]
 
     async def stop(self) -> None:
         """Close everything."""
         self._stopped = True
-        for dialling in self._dialling:
-            dialling.cancel()
-        await asyncio.gather(*self._dialling, return_exceptions=True)
-        if self._server is not None:
-            self._server.close()
+        for listening in self._listening:
+            asyncio.get_running_loop().remove_reader(listening)
+            listening.close()
+        await asyncio.gather(*self._greeting)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for link in [*self._links.values(), *self._strangers]:
             link.close()
         self._links.clear()
-        if self._server is not None:
-            await self._server.wait_closed()
-        await asyncio.sleep(0.001)  # What was accepted meanwhile is closed when it comes, and the rest has closed.
+        await asyncio.sleep(0.001)  # A closed connection is gone one turn of the loop later.
+
+    def _accept(self, listening: socket.socket) -> None:
+        # By hand: asyncio's own server loses a connection that comes while it is being closed.
+        try:
+            connection, _ = listening.accept()
+        except OSError as error:  # Such as: gone already; no more descriptors.
+            log.debug("a connection to the log's port could not be accepted: %s", error)
+            return
+        connection.setblocking(False)
+        greeting = asyncio.get_running_loop().create_task(self._greet(connection))
+        self._greeting.add(greeting)
+        greeting.add_done_callback(self._greeting.discard)
+
+    async def _greet(self, connection: socket.socket) -> None:
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: _Link(self, None), connection)
 
     async def _dial(self, peer: str) -> None:
         host, port = split_address(self._members[peer])
@@ -342,6 +358,22 @@ def _be_quick(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, DEAD_AFTER_S - 2)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_S * 1000)
+
+
+async def _listen(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen on every address that *host* stands for. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listening: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in found:
+            opened = socket.create_server(address[:2], family=family, backlog=STRANGERS)
+            opened.setblocking(False)
+            listening.append(opened)
+    except OSError:
+        for opened in listening:
+            opened.close()
+        raise
+    return listening
 
 
 def split_address(address: str) -> tuple[str, int]:
