@@ -64,7 +64,6 @@ class JournalReport:
     last_term: int
     term: int
     vote: str | None
-    votes: bool
     commit_index: int
     kinds: dict[str, int]
     terms: dict[int, int]  # Entries by term.
@@ -135,7 +134,7 @@ def _segment(path: str, segment: Segment) -> SegmentReport:
         file=path,
         bytes=contents.header.size,
         written=contents.end,
-        frames=len(contents.frames),
+        frames=segment.frames,
         entries=len(indexes),
         first_index=min(indexes, default=None),
         last_index=max(indexes, default=None),
@@ -199,7 +198,6 @@ def _journal(replay: Replay) -> JournalReport:
         last_term=last_term,
         term=replay.meta.term,
         vote=replay.meta.vote,
-        votes=replay.meta.votes,
         commit_index=replay.meta.commit_index,
         kinds=dict(Counter(_kind(command) for command, _, _ in replay.entries).most_common()),
         terms=dict(sorted(Counter(term for _, _, term in replay.entries).items())),

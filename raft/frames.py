@@ -33,10 +33,9 @@ SEAL_ROOM_BYTES = SEAL_BYTES + SECTOR_BYTES
 """What a seal may need behind the last frame."""
 
 _ENTRY = Struct("<BQQI")  # Kind, index, term, length of the command.
-_META = Struct("<BQQBB")  # Kind, term, commit index, flags, length of the vote.
+_META = Struct("<BQQ?H")  # Kind, term, commit index, whether there is a vote, its length.
 _RESET = Struct("<BQQ")  # Kind, index, term.
 _ENTRY_KIND, _META_KIND, _RESET_KIND = 1, 2, 3
-_HAS_VOTE, _VOTES = 1, 2
 
 
 class BadBytes(ValueError):
@@ -65,12 +64,11 @@ class SegmentHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
-    """What a node must not forget besides entries. ``votes``: whether it may vote and be counted."""
+    """What a node must not forget besides entries; the commit index is a hint that saves work after a start."""
 
     term: int = 0
     vote: str | None = None
     commit_index: int = 0
-    votes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +229,7 @@ def pack_entry(entry: LogEntry) -> bytes:
 def pack_meta(meta: Meta) -> bytes:
     """Return the record of a Meta."""
     vote = (meta.vote or "").encode()
-    flags = (_HAS_VOTE if meta.vote is not None else 0) | (_VOTES if meta.votes else 0)
-    return _META.pack(_META_KIND, meta.term, meta.commit_index, flags, len(vote)) + vote
+    return _META.pack(_META_KIND, meta.term, meta.commit_index, meta.vote is not None, len(vote)) + vote
 
 
 def pack_reset(reset: Reset) -> bytes:
@@ -252,10 +249,10 @@ def unpack_records(payload: memoryview) -> Iterator[Record]:
                 yield bytes(payload[offset : offset + length]), index, term
                 offset += length
             elif kind == _META_KIND:
-                _, term, commit_index, flags, length = _META.unpack_from(payload, offset)
+                _, term, commit_index, voted, length = _META.unpack_from(payload, offset)
                 offset += _META.size
-                vote = bytes(payload[offset : offset + length]).decode() if flags & _HAS_VOTE else None
-                yield Meta(term=term, vote=vote, commit_index=commit_index, votes=bool(flags & _VOTES))
+                vote = bytes(payload[offset : offset + length]).decode() if voted else None
+                yield Meta(term=term, vote=vote, commit_index=commit_index)
                 offset += length
             elif kind == _RESET_KIND:
                 _, index, term = _RESET.unpack_from(payload, offset)

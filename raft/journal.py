@@ -9,11 +9,12 @@ wants to see it. When entries are added, and when they count, is ``consensus``'s
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import overload
 
 from raftsman.raft import frames
 from raftsman.raft.disk import Disk
-from raftsman.raft.frames import LogEntry, Meta, Reset
+from raftsman.raft.frames import LogEntry, Reset
 from raftsman.raft.segment_writer import Background, SegmentWriter, on_a_thread
 from raftsman.raft.segments import JournalDamaged, Replay, read_segments, require_beginning
 
@@ -25,6 +26,8 @@ SEGMENT_BYTES = 16 << 20
 """Room that is reserved at a time: some 60,000 entries, a tenth of a second of writing zeros in the background."""
 KEEP_BEHIND = 5_000
 """Entries kept behind a compaction, so that a follower who is slightly late needs no snapshot."""
+KEEP_BEHIND_BYTES = 32 << 20
+"""But not more bytes of commands than these: compaction by size must not leave behind what calls for the next one."""
 
 
 def _random_salt() -> int:
@@ -113,11 +116,6 @@ class Journal:
         return self._meta.vote
 
     @property
-    def votes(self) -> bool:
-        """Whether this node may vote, and be counted."""
-        return self._meta.votes
-
-    @property
     def commit_index(self) -> int:
         """The highest index known to be committed; after a start it may be behind the truth."""
         return self._meta.commit_index
@@ -173,16 +171,12 @@ class Journal:
         """Remember term and vote: a term never goes back, and a vote given in it stands."""
         assert term >= self.term, f"term {term} follows term {self.term}"
         assert term > self.term or self.vote in (None, vote), f"a second vote in term {term}"
-        self._meta = Meta(term=term, vote=vote, commit_index=self.commit_index, votes=self.votes)
-
-    def set_votes(self, *, votes: bool) -> None:
-        """Remember whether this node may vote: not while an empty directory has yet to catch up."""
-        self._meta = Meta(term=self.term, vote=self.vote, commit_index=self.commit_index, votes=votes)
+        self._meta = replace(self._meta, term=term, vote=vote)
 
     def set_commit(self, index: int) -> None:
         """Remember the commit index. It travels with whatever is written next, and is written alone once a second."""
         if index != self.commit_index:
-            self._meta = Meta(term=self.term, vote=self.vote, commit_index=index, votes=self.votes)
+            self._meta = replace(self._meta, commit_index=index)
 
     # --- the disk ---
 
@@ -197,7 +191,7 @@ class Journal:
             return False
         meta = self._meta
         if meta.commit_index > self.last_index:  # Of entries that were truncated or have not come yet: only a hint.
-            meta = Meta(term=meta.term, vote=meta.vote, commit_index=self.last_index, votes=meta.votes)
+            meta = replace(meta, commit_index=self.last_index)
         added = self._entries[self._unsynced_from - self.first_index :]
         records = [frames.pack_meta(meta), *([frames.pack_reset(self._reset)] if self._reset else [])]
         records.extend(map(frames.pack_entry, added))
@@ -212,7 +206,7 @@ class Journal:
         if self._reset is not None or self._unsynced_from <= self.last_index:
             return True
         now, written = self._meta, self._written_meta
-        if (now.term, now.vote, now.votes) != (written.term, written.vote, written.votes):
+        if (now.term, now.vote) != (written.term, written.vote):
             return True
         return also_commit and now.commit_index != written.commit_index
 
@@ -222,11 +216,15 @@ class Journal:
         self._writer.tidy()
 
     def trim(self, index: int) -> None:
-        """Forget what a durable snapshot up to *index* holds, but for ``keep_behind`` entries."""
-        count = min(index, self.synced_index) - self._keep_behind - self._base_index
-        if count > 0:
-            self._base_index, self._base_term = self._entries[count - 1][1:]
-            del self._entries[:count]
+        """Forget what a durable snapshot up to *index* holds, but for the last entries before it."""
+        count = min(index, self.synced_index) - self._base_index  # Which the snapshot holds.
+        kept = kept_bytes = 0
+        while kept < min(count, self._keep_behind) and kept_bytes < KEEP_BEHIND_BYTES:
+            kept += 1
+            kept_bytes += len(self._entries[count - kept][0])
+        if count > kept:
+            self._base_index, self._base_term = self._entries[count - kept - 1][1:]
+            del self._entries[: count - kept]
             self._writer.drop_before(self.first_index)
 
     def close(self) -> None:

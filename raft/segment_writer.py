@@ -88,7 +88,7 @@ class SegmentWriter:
             if contents.blank_from > contents.end:
                 fill_with_zeros(file, contents.end, contents.blank_from)
                 file.sync()
-        self._current = _Open(contents.header, file, contents.end, contents.sealed, bool(contents.frames))
+        self._current = _Open(contents.header, file, contents.end, contents.sealed, segments[-1].frames > 0)
 
     # --- writing ---
 

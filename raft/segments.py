@@ -4,7 +4,7 @@ How bytes become frames is ``frames``; who writes segments is ``segment_writer``
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from raftsman.raft import frames
 from raftsman.raft.disk import Damaged, Disk, fatal_errors
@@ -35,6 +35,7 @@ class Segment:
 
     name: str
     contents: Contents
+    frames: int = 0  # How many it had; they are let go of once their records are taken.
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def require_beginning(disk: Disk, replay: Replay, snapshot_index: int) -> None:
 
 def _require_whole_end(disk: Disk, replay: Replay) -> None:
     path, end = disk.path(replay.segments[-1].name), replay.segments[-1].contents.end
-    if replay.segments[0].contents.header.number > 1 and not any(each.contents.frames for each in replay.segments):
+    if replay.segments[0].contents.header.number > 1 and not any(each.frames for each in replay.segments):
         raise JournalDamaged(path, end, "nothing was written here, although older segments were removed", _REPLACE)
     last, committed = replay.last[0], replay.meta.commit_index
     if committed > last:
@@ -155,7 +156,7 @@ def read_segment(disk: Disk, number: int, *, last: bool) -> Segment:
     if contents.header.number != number:
         fault = f"this is segment {contents.header.number}: the file was renamed or copied"
         raise JournalDamaged(path, 0, fault, _REPLACE)
-    return Segment(name, contents)
+    return Segment(name, contents, len(contents.frames))
 
 
 def _take_segment(disk: Disk, replay: Replay, segment: Segment) -> None:
@@ -166,8 +167,9 @@ def _take_segment(disk: Disk, replay: Replay, segment: Segment) -> None:
     elif (header.base_index, header.base_term) != replay.last:
         fault = f"the segment follows entry {header.base_index}, the one before it ends at entry {replay.last[0]}"
         raise JournalDamaged(path, 0, fault, _REPLACE)
-    replay.segments.append(segment)
-    for offset, payload in segment.contents.frames:
+    contents = segment.contents
+    replay.segments.append(Segment(segment.name, replace(contents, frames=()), len(contents.frames)))
+    for offset, payload in contents.frames:
         fault = _take_frame(replay, path, offset, payload)
         if fault:
             raise JournalDamaged(path, offset, fault, _REPLACE)

@@ -136,7 +136,6 @@ def test_inspect_as_json_has_the_names_of_the_api(folder: Path, capsys: pytest.C
         "lastTerm": 2,
         "term": 2,
         "vote": "beta",
-        "votes": True,
         "commitIndex": 5,
         "kinds": {"barrier": 5, "no-op": 1},
         "terms": {"1": 2, "2": 4},

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from raftsman.raft import frames
-from raftsman.raft.journal import Journal
+from raftsman.raft.journal import KEEP_BEHIND_BYTES, Journal
 from raftsman.raft.segments import JournalDamaged
 from tests.harness.simulated_disk import SimulatedDisk
 from tests.unit.journals import SEGMENT_BYTES, entries_of, entry, filled, new_disk, opened, recorded
@@ -22,7 +22,7 @@ def test_what_was_synced_is_there_after_a_kill() -> None:
     disk.kill()
     again = opened(disk)
     assert entries_of(again) == [entry(1), entry(2), entry(3)]
-    assert (again.term, again.vote, again.commit_index, again.votes) == (4, "beta", 2, True)
+    assert (again.term, again.vote, again.commit_index) == (4, "beta", 2)
     assert (again.first_index, again.last_index, again.last_term, again.synced_index) == (1, 3, 1, 3)
     assert not again.torn
     assert not again.fresh
@@ -116,15 +116,6 @@ def test_a_second_vote_in_a_term_is_a_bug() -> None:
         journal.set_vote(2, None)
 
 
-def test_whether_a_node_may_vote_is_as_durable_as_its_vote() -> None:
-    disk = new_disk()
-    journal = opened(disk)
-    journal.set_votes(votes=False)
-    journal.sync()
-    disk.kill()
-    assert not opened(disk).votes
-
-
 def test_a_reset_begins_anew_behind_a_snapshot() -> None:
     disk = new_disk()
     journal = filled(disk, 5)
@@ -188,6 +179,16 @@ def test_trimming_removes_whole_old_segments_and_keeps_entries_behind() -> None:
     again = opened(disk, snapshot_index=200)
     assert 1 < again.first_index <= 151
     assert entries_of(again)[-150:] == [entry(index) for index in range(151, 301)]
+
+
+def test_large_entries_are_not_kept_by_the_thousand() -> None:
+    disk = new_disk()
+    journal = opened(disk, keep_behind=5_000)
+    for index in range(1, 101):
+        journal.append(bytes(1 << 19), index, 1)
+        journal.sync()
+    journal.trim(90)
+    assert journal.first_index == 90 - (KEEP_BEHIND_BYTES >> 19) + 1
 
 
 def test_term_and_vote_survive_the_removal_of_the_segment_they_were_first_written_to() -> None:

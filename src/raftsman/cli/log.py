@@ -84,11 +84,10 @@ def summary_lines(report: Report) -> list[str]:
 def _journal_facts(journal: Mapping[str, Any] | None) -> list[tuple[str, object]]:
     if journal is None:
         return []
-    vote = f"vote for {journal['vote'] or 'nobody'}" if journal["votes"] else "may not vote"
     return [
         ("entries", f"{journal['firstIndex']} to {journal['lastIndex']}, the last of term {journal['lastTerm']}"),
         ("committed", journal["commitIndex"]),
-        ("term", f"{journal['term']}, {vote}"),
+        ("term", f"{journal['term']}, vote for {journal['vote'] or 'nobody'}"),
         ("kinds", ", ".join(f"{count} {kind}" for kind, count in journal["kinds"].items())),
         ("terms", ", ".join(f"{count} of term {term}" for term, count in journal["terms"].items())),
     ]
