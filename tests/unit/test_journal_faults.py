@@ -199,6 +199,9 @@ class Life:
         if random.random() < 0.2 and first_free <= journal.last_index:
             journal.truncate(random.randint(first_free, journal.last_index))
             journal.append(*entry(journal.last_index + 1, max(term, journal.last_term), random.randrange(900)))
+        if random.random() < 0.05:
+            self.snapshot_index = max(journal.commit_index, self.snapshot_index) + random.randint(2, 9)
+            self._begin_with_snapshot()
         for _ in range(random.choice([0, 1, 1, 2, 5])):
             size = random.choice([0, 10, 300, 5000])
             journal.append(*entry(journal.last_index + 1, max(term, journal.last_term), size))
@@ -209,6 +212,15 @@ class Life:
         if random.random() < 0.1:
             self.snapshot_index = max(self.snapshot_index, journal.commit_index)
             journal.trim(journal.commit_index)
+
+    def _begin_with_snapshot(self) -> None:
+        """Do what a node does with a durable snapshot, at its start and when one has come."""
+        journal = self.journal
+        if journal.term_at(self.snapshot_index) is None:
+            journal.reset(self.snapshot_index - 2, 0)
+            journal.append(*entry(self.snapshot_index - 1, journal.term))
+            journal.append(*entry(self.snapshot_index, journal.term))
+        journal.set_commit(max(self.snapshot_index, journal.commit_index))
 
     def _sync(self) -> None:
         self.disk.capacity_bytes = self.disk.used_bytes if self.random.random() < 0.3 else None
@@ -229,6 +241,8 @@ class Life:
         self.journal = opened(self.disk, snapshot_index=self.snapshot_index)
         self.check()
         self.promised = self.wished = self.state()
+        if self.snapshot_index:
+            self._begin_with_snapshot()
 
     def check(self) -> None:
         found, term, vote, commit_index = self.state()
