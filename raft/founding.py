@@ -57,35 +57,38 @@ def id_of(founding: Mapping[str, str]) -> str:
 def advance(mine: Identity, others: Iterable[str], statuses: Mapping[str, Status]) -> Identity:
     """Return this node's identity, given what every other node last said. A node that joins becomes a member elsewhere.
 
-    Founding takes two steps, because a disk may be lost in between: a directory accepts one list in its life, and it
-    counts only when everybody on the list is known to have accepted it.
+    Founding takes two steps, because a disk may be lost in between: a node counts only when everybody has accepted the
+    list that it has accepted. A list with a directory that is gone can be exchanged until then, for a list needs
+    everybody: while one is missing nobody can have committed anything.
     """
     names = list(others)
-    if mine.stage == NEW:
-        return _accept(mine, names, statuses)
+    if mine.stage in (NEW, ACCEPTED):
+        mine = _accept(mine, names, statuses)
     if mine.stage == ACCEPTED and _all_accepted(mine, names, statuses):
         return replace(mine, stage=MEMBER)
     return mine
 
 
 def _accept(mine: Identity, others: list[str], statuses: Mapping[str, Status]) -> Identity:
-    lists = [status.founding for status in statuses.values() if status.founding]
-    ours = [founding for founding in lists if founding.get(mine.node) == mine.incarnation]
-    if ours:
-        return replace(mine, stage=ACCEPTED, founding=ours[0], cluster_id=id_of(ours[0]))
-    if any(status.stage in (MEMBER, JOINING) for status in statuses.values()):
-        return replace(mine, stage=JOINING)
-    if any(node not in statuses or statuses[node].stage != NEW for node in others):
+    """Accept the list of a member, if this directory is on it; else, of the directories that there are now."""
+    founded = [status.founding for status in statuses.values() if status.stage == MEMBER]
+    listed = [founding for founding in founded if founding.get(mine.node) == mine.incarnation]
+    if listed:
+        founding = listed[0]
+    elif founded:
+        return replace(mine, stage=JOINING, founding={}, cluster_id="")
+    elif all(node in statuses and statuses[node].stage != JOINING for node in others):
+        founding = {mine.node: mine.incarnation} | {node: statuses[node].incarnation for node in others}
+    else:
         return mine
-    founding = {mine.node: mine.incarnation} | {node: statuses[node].incarnation for node in others}
-    return replace(mine, stage=ACCEPTED, founding=founding, cluster_id=id_of(founding))
+    if founding == mine.founding:
+        return mine
+    return replace(mine, stage=ACCEPTED, founding=dict(founding), cluster_id=id_of(founding))
 
 
 def _all_accepted(mine: Identity, others: list[str], statuses: Mapping[str, Status]) -> bool:
-    alike = [status for status in statuses.values() if status.founding == mine.founding]
-    if any(status.stage == MEMBER for status in alike):
-        return True  # It has seen that all had.
-    return {node for node in others if node in statuses and statuses[node].founding == mine.founding} == set(others)
+    alike = {node for node, status in statuses.items() if status.founding == mine.founding}
+    return alike >= set(others) or any(statuses[node].stage == MEMBER for node in alike)  # It has seen that all had.
 
 
 def waits_for(mine: Identity, others: Iterable[str], statuses: Mapping[str, Status], noted: Iterable[str]) -> str:
@@ -104,19 +107,7 @@ def waits_for(mine: Identity, others: Iterable[str], statuses: Mapping[str, Stat
     missing = [node for node in names if node not in statuses]
     if missing:
         return f"the cluster is founded when all members have come with empty directories; missing: {_and(missing)}"
-    different = [node for node in names if _founds_otherwise(mine, node, statuses[node])]
-    if different:
-        return (
-            f"a data directory was replaced while the cluster was being founded, as {_and(different)} shows; nothing was "
-            "accepted yet: stop all nodes, empty their data directories, start them again"
-        )
     return f"the cluster is being founded; {_and(names)} must say that they know all members"
-
-
-def _founds_otherwise(mine: Identity, node: str, status: Status) -> bool:
-    if status.founding:
-        return bool(mine.founding) and status.founding != mine.founding
-    return node in mine.founding and mine.founding[node] != status.incarnation
 
 
 def _and(names: list[str]) -> str:

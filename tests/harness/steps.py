@@ -100,12 +100,14 @@ class Steps:
         seed: int = 1,
         rules: Callable[[], Rules] = Rules,
         elections: Callable[[Elections], Elections] = lambda stays: stays,
+        keep_behind: int = 20,
     ) -> None:
         self.names = tuple(names)
         self.random = Random(seed)
         self.now = 100.0
         self.rules = rules
         self.elections = elections
+        self.keep_behind = keep_behind
         self.nodes: dict[str, Node] = {}
         self.disks: dict[str, SimulatedDisk] = {}
         self.wires: defaultdict[tuple[str, str], deque[m.Message]] = defaultdict(deque)
@@ -136,6 +138,7 @@ class Steps:
             disk,
             snapshot_index=snapshots.newest.index if snapshots.newest else 0,
             segment_bytes=1 << 16,
+            keep_behind=self.keep_behind,
             background=_inline,
             new_salt=lambda: self.random.getrandbits(32),
         )
