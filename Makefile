@@ -3,10 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint types contracts format test test-unit lock clean docs
+.PHONY: help setup demo dev check lint types contracts format test test-unit fuzz lock clean docs
 
 help:  ## What there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup  ## Watch a cluster lose its leader and keep its work, in half a minute
+	@$(BIN)/raftsman demo
+
+dev: setup  ## A cluster to play with in this terminal: three nodes and a development Kubernetes
+	@$(BIN)/raftsman dev
 
 setup: .venv/.ready  ## A virtual environment with raftsman in it: .venv/bin/raftsman
 
@@ -38,9 +44,13 @@ format: setup  ## Rewrite the code in the project's format
 
 test: setup  ## All tests; those on Kubernetes when RAFTSMAN_TEST_KUBECONFIG names a kubeconfig
 	$(BIN)/pytest
+	$(BIN)/python -m tests.harness.development_kubernetes -q
 
 test-unit: setup  ## The tests that need no process and no Kubernetes (seconds)
 	$(BIN)/pytest tests/unit tests/scenarios
+
+fuzz: setup  ## 20,000 generated requests instead of the 2,000 of every run
+	RAFTSMAN_TEST_REQUESTS=20000 $(BIN)/pytest tests/cluster/test_generated_requests.py
 
 docs: setup  ## Write the generated pages of docs/ again
 	$(BIN)/python -m tests.harness.generate_docs

@@ -153,13 +153,20 @@ class KubernetesContexts:
             hook(name, health)
 
     def _resolve(self, settings: ContextSettings, kubeconfigs: Kubeconfigs) -> Access:
-        if settings.kubeconfig is not None:
-            paths = split_paths(settings.kubeconfig, self._home)
-        else:
-            paths = default_paths(self._environment, self._home)
-        if not paths:
-            return resolve_in_cluster(self._environment)
-        return resolve(paths, settings.context or settings.name, kubeconfigs)
+        return access_of(settings, kubeconfigs, environment=self._environment, home=self._home)
+
+
+def access_of(
+    settings: ContextSettings, kubeconfigs: Kubeconfigs, *, environment: Mapping[str, str], home: Path
+) -> Access:
+    """Return how to reach a context. Reads files; raises KubeconfigError."""
+    if settings.kubeconfig is not None:
+        paths = split_paths(settings.kubeconfig, home)
+    else:
+        paths = default_paths(environment, home)
+    if not paths:
+        return resolve_in_cluster(environment)
+    return resolve(paths, settings.context or settings.name, kubeconfigs)
 
 
 def _notice_end(task: asyncio.Task[None]) -> None:

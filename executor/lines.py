@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 
 LINE_BYTES = 16 * 1024  # Of one line: what container runtimes split longer lines at, too (containerd, CRI-O).
 BATCH_LINES = 256  # Lines a reader takes at a time: few enough that a slow one holds little.
@@ -50,6 +50,11 @@ def decode(record: bytes) -> tuple[str, str, bytes]:
     """Return (at, stream, line) of a record. Raises ValueError when it is none."""
     at, stream, line = record.removesuffix(b"\n").split(b" ", 2)
     return "" if at == NO_TIME else at.decode(errors="replace"), stream.decode(errors="replace"), line
+
+
+def is_of(record: bytes, stream: str) -> bool:
+    """Return whether the record's line is of *stream*; "" is every stream."""
+    return not stream or record.split(b" ", 2)[1] == stream.encode()
 
 
 def line_size(record: bytes) -> int:
@@ -118,13 +123,21 @@ class KeptLines:
         self.cut_lines += 1
         self.cut_bytes += line_size(record)
 
-    def start(self, last: int | None = None) -> Mark:
-        """Return the mark before the first line, or before the *last* so many."""
-        line = 0 if last is None else max(0, self.count - last)
+    def start(self, last: int | None = None, stream: str = "") -> Mark:
+        """Return the mark before the first line, or before the *last* so many (of one *stream*, when it is given)."""
+        line = 0 if last is None else self._nth_last(last, stream)
         if line < self._tail_start:
             return Mark(line, 0)
         passed = sum(map(line_size, islice(self.tail, line - self._tail_start)))
         return Mark(line, self.cut_bytes + passed)
+
+    def _nth_last(self, last: int, stream: str) -> int:
+        if not stream or last == 0:
+            return max(0, self.count - last)
+        numbers = chain(range(self.count - 1, self._tail_start - 1, -1), range(len(self.head) - 1, -1, -1))
+        records = chain(reversed(self.tail), reversed(self.head))
+        of_stream = (number for number, record in zip(numbers, records, strict=True) if is_of(record, stream))
+        return next(islice(of_stream, last - 1, None), 0)
 
     def after(self, mark: Mark) -> tuple[int, list[bytes], Mark]:
         """Return how many bytes are missing behind *mark*, the next records, and the mark behind those.
@@ -149,11 +162,16 @@ class KeptLines:
             yield from reversed(self.head)
 
 
-def last_text(kept: KeptLines, limit_bytes: int) -> str:
-    """Return the last whole lines that fit into *limit_bytes* of UTF-8; of a longer last line, its end."""
+def last_text(kept: KeptLines, limit_bytes: int, stream: str = "") -> str:
+    """Return the last whole lines that fit into *limit_bytes* of UTF-8; of a longer last line, its end.
+
+    *stream*: of that stream only.
+    """
     lines: list[str] = []
     room = limit_bytes + 1  # The last line has no line end.
     for record in kept.backwards():
+        if not is_of(record, stream):
+            continue
         line = decode(record)[2].decode(errors="replace")
         room -= len(line.encode()) + 1
         if room < 0:

@@ -122,17 +122,18 @@ class Output:
         self._files.remove()
 
     async def read(
-        self, *, tail: int | None = None, since: str = "", follow: bool = False
+        self, *, tail: int | None = None, since: str = "", stream: str = "", follow: bool = False
     ) -> AsyncIterator[LogLine | Cut | End]:
         """Yield the lines in order, then the End; *tail*: only the last so many, *since*: none older than that.
 
+        With *stream* only its lines are shown and counted; a Cut counts what is missing of all of them.
         With *follow* new lines are waited for; without it an output that has not ended yields no End. A reader that
         is slower than the output gets a Cut in place of what was dropped. Raises ValueError when *since* is no
         RFC 3339 instant.
         """
-        sieve = _Sieve(self.attempt, since)
+        sieve = _Sieve(self.attempt, since, stream)
         kept = await self._content()
-        mark = kept.start(tail)
+        mark = kept.start(tail, stream)
         while True:
             missing_bytes, records, mark = kept.after(mark)
             for each in sieve.through(missing_bytes, records):
@@ -147,10 +148,13 @@ class Output:
         if self._ended is not None:
             yield self._ended
 
-    def tail_text(self, limit_bytes: int = OUTPUT_TAIL_BYTES) -> str:
-        """Return the last whole lines that fit into *limit_bytes* of UTF-8; of a longer last line, its end."""
+    def tail_text(self, limit_bytes: int = OUTPUT_TAIL_BYTES, *, stream: str = "") -> str:
+        """Return the last whole lines, of *stream* or of all, that fit into *limit_bytes* of UTF-8.
+
+        Of a last line that is longer, its end.
+        """
         kept = self._files.read() if self._kept is None else self._kept
-        return "" if kept is None else last_text(kept, limit_bytes)
+        return "" if kept is None else last_text(kept, limit_bytes, stream)
 
     async def _content(self) -> KeptLines:
         if self._kept is not None:
@@ -220,18 +224,21 @@ class _Draft:
 class _Sieve:
     """Turns records into what a reader asked for. What is missing is told before the next line that is shown."""
 
-    def __init__(self, attempt: int, since: str) -> None:
+    def __init__(self, attempt: int, since: str, stream: str) -> None:
         not_before = nanoseconds(since) if since else None
         if since and not_before is None:
             raise ValueError(f"{since!r} is no RFC 3339 instant")
         self._attempt = attempt
         self._not_before = not_before
+        self._stream = stream
         self.missing_bytes = 0
 
     def through(self, missing_bytes: int, records: list[bytes]) -> Iterator[LogLine | Cut]:
         self.missing_bytes += missing_bytes
         for record in records:
             at, stream, line = decode(record)
+            if self._stream not in ("", stream):
+                continue
             if self._too_old(at):
                 self.missing_bytes = 0  # It is older still.
                 continue

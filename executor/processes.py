@@ -1,53 +1,101 @@
 """Local commands as process groups that die with this process, whatever ends it.
 
-A command starts behind a gate: it runs only after its group is known to the reaper, so not even ``kill -9`` in
-between leaves one behind. A process that makes a session of its own leaves its group and is out of reach; only
-cgroups would hold it. What a command is for, and what becomes of its output, is the caller's.
+A command starts behind a gate: it runs only after its group is known to the reaper (``reaping``) and its owner has
+opened it, so not even ``kill -9`` in between leaves one behind. A process that makes a session of its own leaves its
+group and is out of reach; only cgroups would hold it. What a command is for, and what becomes of its output, is the
+caller's.
+
+Not asyncio's subprocesses: in Python 3.11 their ``wait`` ends only when nobody holds the pipes any more, which a
+process in the background does for as long as it likes.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
-import sys
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from raftsman.executor.exits import watch_exit
+from raftsman.executor.reaping import Reaper
 
 _GATE = 'read -r _ || exit 1; exec "$@" </dev/null'
 """What the shell runs first: a line on its input opens; the end without one means that the starter is gone."""
 _POLL_S = 0.02
-_REAPER = Path(__file__).with_name("reaper.py")
+_KILLED_WITHIN_S = 5.0
+"""A killed process that is still there then hangs in the kernel; nothing that we could do would end it."""
+_DIRECTORY_WITHIN_S = 10.0
+"""A directory that does not answer is on a file system that is gone. Entering it would stop this whole process."""
+
+
+class Stream:
+    """One output of a command, read in the event loop; the pipe holds the command back when nobody reads."""
+
+    def __init__(self, pipe: int) -> None:
+        os.set_blocking(pipe, False)
+        self._pipe = pipe
+
+    async def read(self, size_bytes: int) -> bytes:
+        """Return what there is, at most *size_bytes*; wait while there is nothing; empty: nobody can write any more."""
+        while True:
+            try:
+                return os.read(self._pipe, size_bytes)
+            except BlockingIOError:
+                await self._readable()
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(self._pipe, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(self._pipe)
 
 
 class ProcessGroup:
-    """One running command, and whatever it has started."""
+    """One command, behind its gate or running, and whatever it has started. Made by ``Processes``."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", gate: int, on_gone: Callable[["ProcessGroup"], None]
+    ) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
         self.pid = process.pid  # Also the number of the group.
+        self.gone = False
+        """Whether nothing is left of it. Its number may belong to others then, so no signal is sent any more."""
+        self.stdout = Stream(process.stdout.fileno())
+        self.stderr = Stream(process.stderr.fileno())
+        self._process = process
+        self._gate: int | None = gate
+        self._on_gone = on_gone
+        self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        watch_exit(process, self._note_exit)
 
-    @property
-    def stdout(self) -> asyncio.StreamReader:
-        """What the command writes to its standard output."""
-        assert self._process.stdout is not None
-        return self._process.stdout
-
-    @property
-    def stderr(self) -> asyncio.StreamReader:
-        """What the command writes to its standard error."""
-        assert self._process.stderr is not None
-        return self._process.stderr
+    def open_gate(self) -> None:
+        """Let the command run."""
+        gate, self._gate = self._gate, None
+        assert gate is not None, "a gate opens once"
+        with contextlib.suppress(BrokenPipeError):  # Somebody has killed it already; its exit code says so.
+            os.write(gate, b"\n")
+        os.close(gate)
 
     async def wait(self) -> int:
         """Wait for the command itself; return its exit code, negative for the signal that ended it."""
-        return await self._process.wait()
+        return await asyncio.shield(self._exited)
 
     def signal(self, number: int) -> bool:
         """Send a signal to the whole group; return whether anybody was there to get it."""
+        if self.gone:
+            return False
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
+            self.gone = True
+            self._on_gone(self)
             return False
-        except PermissionError:  # A member runs as somebody else: it is there.
+        except PermissionError:  # What is left runs as somebody else: it is there.
             return True
         return True
 
@@ -61,68 +109,78 @@ class ProcessGroup:
             await asyncio.sleep(_POLL_S)
         return True
 
-    async def end(self, grace_s: float) -> None:
-        """End the whole group: SIGTERM, and after *grace_s* SIGKILL. Returns when nothing is left of it."""
+    async def end(self, grace_s: float) -> bool:
+        """End the whole group: SIGTERM, and after *grace_s* SIGKILL. Return whether nothing is left of it."""
         self.signal(signal.SIGTERM)
-        if not await self.wait_until_gone(grace_s):
-            self.signal(signal.SIGKILL)
-            await self.wait_until_gone(grace_s)
+        if await self.wait_until_gone(grace_s):
+            return True
+        self.signal(signal.SIGKILL)
+        return await self.wait_until_gone(_KILLED_WITHIN_S)
+
+    async def close(self) -> None:
+        """Kill what is left of the group, and let go of its pipes. Returns when nothing is left of it, if it can."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            os.close(gate)
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+        self.signal(signal.SIGKILL)
+        await self.wait_until_gone(_KILLED_WITHIN_S)
+
+    def _note_exit(self, code: int) -> None:
+        if not self._exited.done():
+            self._exited.set_result(code)
 
 
 class Processes:
     """Starts commands, and makes sure that none outlives this process."""
 
     def __init__(self) -> None:
-        self._reaper: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
+        self._reaper = Reaper()
 
     async def start(
         self, command: Sequence[str], *, directory: Path | None, environment: Mapping[str, str]
     ) -> ProcessGroup:
-        """Start *command* in a group of its own. Raises OSError when *directory* cannot be entered."""
-        await self._start_reaper()
-        read_end, write_end = os.pipe()
+        """Start *command* in a group of its own, behind its gate. The caller closes it.
+
+        Raises OSError when *directory* cannot be entered, or the machine has no room for another process.
+        """
+        if directory is not None:
+            await _reach(directory)
+        self._reaper.start()
+        group = self._spawn(command, directory, environment)
+        self._reaper.add(group.pid)
+        return group
+
+    def stop(self) -> None:
+        """End the reaper, and with it every group that is left."""
+        self._reaper.stop()
+
+    def _spawn(self, command: Sequence[str], directory: Path | None, environment: Mapping[str, str]) -> ProcessGroup:
+        behind, gate = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _GATE, "sh", *command),
+            process = subprocess.Popen(  # noqa: S603 — carrying out what users submit is what this is for.
+                ["/bin/sh", "-c", _GATE, "sh", *command],
                 cwd=directory,
                 env=dict(environment),
                 start_new_session=True,
-                stdin=read_end,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stdin=behind,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
             )
-            self._tell_reaper("+", process.pid)
-            os.write(write_end, b"\n")
+        except BaseException:
+            os.close(gate)
+            raise
         finally:
-            os.close(read_end)
-            os.close(write_end)
-        return ProcessGroup(process)
+            os.close(behind)
+        return ProcessGroup(process, gate, lambda group: self._reaper.discard(group.pid))
 
-    def forget(self, group: ProcessGroup) -> None:
-        """Take note that nothing is left of the group: its number may come to belong to another one."""
-        self._tell_reaper("-", group.pid)
 
-    async def stop(self) -> None:
-        """End the reaper, and with it every group that is left."""
-        reaper, self._reaper = self._reaper, None
-        if reaper is not None and reaper.stdin is not None:
-            reaper.stdin.close()
-            await reaper.wait()
-
-    async def _start_reaper(self) -> None:
-        async with self._starting:
-            if self._reaper is None or self._reaper.returncode is not None:
-                self._reaper = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    str(_REAPER),
-                    stdin=asyncio.subprocess.PIPE,
-                    start_new_session=True,
-                )
-
-    def _tell_reaper(self, sign: str, group: int) -> None:
-        reaper = self._reaper
-        if reaper is not None and reaper.stdin is not None:
-            reaper.stdin.write(f"{sign}{group}\n".encode())
+async def _reach(directory: Path) -> None:
+    try:
+        async with asyncio.timeout(_DIRECTORY_WITHIN_S):
+            await asyncio.to_thread(os.stat, directory)
+    except TimeoutError as error:
+        raise OSError(0, "its file system does not answer", str(directory)) from error

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import aiohttp
 
 FORWARDED_BY = "Raftsman-Forwarded-By"
+MADE_ID = "Raftsman-Made-Id"
+"""Says that the sending node, and not the user, made the id of the task that the body names."""
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 8.0
 """The leader answers within its own deadline of 5 s; past this it hangs."""

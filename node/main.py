@@ -82,7 +82,7 @@ async def _run(settings: Settings, secret: str | None) -> str:
         await node.start(stack)
         log.info("node %s answers at %s", settings.name, settings.http.advertise)
         await stopping.wait()
-        log.info("node %s stops; its Jobs go on", settings.name)
+        log.info("node %s stops; its Jobs go on, its commands end", settings.name)
         if await node.replica.transfer_leadership():
             log.info("another node leads now")
     return node.replica.broken
@@ -106,7 +106,7 @@ class Node:
         )
         self._entries = context_entries(settings)
         self.contexts = KubernetesContexts(
-            [_context_settings(entry) for entry in self._entries],
+            [context_settings(entry) for entry in self._entries],
             on_request=lambda context, verb, code: self.metrics.context_requests.labels(context, verb, code).inc(),
         )
         keep = settings.executor.log_keep
@@ -143,7 +143,7 @@ class Node:
         stack.push_async_callback(self.contexts.stop)
         membership = self._membership()
         shells = self._shells(membership)
-        stack.push_async_callback(self._processes.stop)
+        stack.callback(self._processes.stop)
         stack.push_async_callback(shells.stop)
         wakeup = stack.enter_context(self.feed.wakeup())
         for name, work in (
@@ -213,7 +213,9 @@ class Node:
             processes=self._processes,
             output=self.output,
             propose=self.replica.propose,
-            joined_index=membership.joined_index,
+            row=lambda task_id: self.replica.read(lambda table: table.task(task_id)),
+            joined=lambda: membership.joined,
+            slots=self._settings.executor.slots,
             now=now,
             environment=os.environ,
         )
@@ -308,7 +310,8 @@ def context_entries(settings: Settings) -> tuple[ContextEntry, ...]:
     )
 
 
-def _context_settings(entry: ContextEntry) -> ContextSettings:
+def context_settings(entry: ContextEntry) -> ContextSettings:
+    """Return how the executor is to reach a context."""
     return ContextSettings(
         name=entry.name,
         kubeconfig=str(entry.kubeconfig) if entry.kubeconfig else None,

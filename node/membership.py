@@ -35,7 +35,8 @@ class Membership:
         self._health = health
         self._fingerprint = fingerprint
         self._monotonic = monotonic
-        self._joined = False
+        self.joined = False
+        """Whether this process has joined: the table here knows all that earlier ones of this node did."""
         self._told_at = float("-inf")
         self.errors = 0
 
@@ -52,22 +53,15 @@ class Membership:
     async def _look(self) -> None:
         wanted = self.row()
         present = self._replica.read(lambda table: table.member(self._member.node))
-        if self._joined and present is not None:
+        if self.joined and present is not None:
             if not self._must_tell(present, wanted):
                 return
             outcome = await self._replica.propose(MemberUpdated(member=wanted))
         else:
             outcome = await self._replica.propose(MemberJoined(member=wanted))
         if isinstance(outcome, Applied):
-            self._joined = True
+            self.joined = True
             self._told_at = self._monotonic()
-
-    def joined_index(self) -> int | None:
-        """Return the log index at which this process joined, None while it has not."""
-        if not self._joined:
-            return None
-        present = self._replica.read(lambda table: table.member(self._member.node))
-        return present.joined_index if present is not None else None
 
     def _must_tell(self, present: Member, wanted: Member) -> bool:
         if _facts(present) != _facts(wanted):

@@ -2,7 +2,7 @@
 
 A command is a wish; ``table`` decides, on every node alike. Whatever may differ between nodes (time,
 principal, ids) travels inside the ``Entry``. To add a command: its class here, in ``Command`` and in
-``KINDS``, its rule in ``task_rules`` or ``member_rules``, and a scenario in ``tests/scenarios``.
+``KINDS``, its rule in one of the files of rules, and a scenario in ``tests/scenarios``.
 """
 
 from raftsman.raft.lifecycle import Cause, Signal, StopKind
@@ -43,11 +43,26 @@ class MemberBack(Row, frozen=True, kw_only=True):
 
 
 class Submit(Row, frozen=True, kw_only=True):
-    """Admit a task. The same id with the same spec is the same task; with another spec it is refused."""
+    """Admit a task. The same id with the same spec is the same task; with another spec it is refused.
+
+    With *key*, the same key of the same principal with the same spec is the same task, too; with another it is refused.
+    """
 
     task_id: TaskId
     spec: bytes  # A packed TaskSpec.
     submitter_node: str = ""
+    key: str = ""  # The Idempotency-Key; "": none.
+    id_made: bool = False  # A node made the id, so that a repetition under the same key comes with another one.
+
+
+class Retry(Row, frozen=True, kw_only=True):
+    """Admit a new task of the same spec as *retry_of*, which has ended. Repeated and keyed as ``Submit``."""
+
+    task_id: TaskId
+    retry_of: TaskId
+    submitter_node: str = ""
+    key: str = ""
+    id_made: bool = False
 
 
 class Assign(Row, frozen=True, kw_only=True):
@@ -88,12 +103,14 @@ class Report(Row, frozen=True, kw_only=True):
     unreachable: bool = False
     job: JobCounts | None = None
     output_tail: str = ""
+    error_tail: str = ""
 
 
 class Cancel(Row, frozen=True, kw_only=True):
     """A user wants the task to end: at once while it is queued, else by stopping its attempt."""
 
     task_id: TaskId
+    if_index: tuple[int, ...] | None = None  # Only while one of these is the index of its last change; None: always.
 
 
 class Expire(Row, frozen=True, kw_only=True):
@@ -121,6 +138,7 @@ Command = (
     | MemberLost
     | MemberBack
     | Submit
+    | Retry
     | Assign
     | Reassign
     | Report
@@ -137,6 +155,7 @@ KINDS: dict[str, type[Command]] = {
     "member-lost": MemberLost,
     "member-back": MemberBack,
     "submit": Submit,
+    "retry": Retry,
     "assign": Assign,
     "reassign": Reassign,
     "report": Report,
@@ -161,9 +180,10 @@ class Entry(Row, frozen=True, kw_only=True):
 
 
 class Accepted(Row, frozen=True, kw_only=True):
-    """The command is in force. *repeated*: it already was, and nothing changed."""
+    """The command is in force. *repeated*: it already was, and no task or member changed."""
 
     repeated: bool = False
+    found: str = ""  # The task that a repeated key led to, which may have another id than the command.
 
 
 class Refused(Row, frozen=True, kw_only=True):

@@ -15,6 +15,16 @@ OUTPUT_TAIL_BYTES = 2 * 1024
 REASON_BYTES = 1024
 """A reason or message in a row: Kubernetes' own texts reach 32 KiB and repeat themselves."""
 
+IDEMPOTENCY_KEY_CHARS = 255
+IDEMPOTENCY_KEY_MS = 24 * 3600 * 1000
+"""How long a key is remembered: whoever repeats a request does so within a day, and the industry's habit is a day."""
+
+IDEMPOTENCY_KEYS = 100_000
+"""Keys remembered at a time, the newest: about 30 MB, and as many as finished tasks are kept by default."""
+
+KEYS_DROPPED_PER_COMMAND = 100
+"""Keys that go when one comes: many that expire together must not make one command slow."""
+
 TASK_ID_CHARS = 128
 CONTEXTS_PER_MEMBER = 256
 MEMBERS = 64

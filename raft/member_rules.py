@@ -29,7 +29,7 @@ def _member_joined(table: Rows, entry: Entry, command: MemberJoined) -> Edits | 
         return Refused(code="invalid-member", detail=f"a member has a name and ≤ {limits.CONTEXTS_PER_MEMBER} contexts")
     if new.node not in table.members and len(table.members) >= limits.MEMBERS:
         return Refused(code="too-many-members", detail=f"a cluster has at most {limits.MEMBERS} members")
-    return Edits(members=(msgspec.structs.replace(new, joined_at=entry.at, joined_index=table.index, lost_at=None),))
+    return Edits(members=(msgspec.structs.replace(new, joined_at=entry.at, lost_at=None),))
 
 
 def _member_updated(table: Rows, _entry: Entry, command: MemberUpdated) -> Edits | Refused:
@@ -39,11 +39,7 @@ def _member_updated(table: Rows, _entry: Entry, command: MemberUpdated) -> Edits
         return Refused(code="unknown-member", detail=f"{new.node} has not joined")
     if len(new.contexts) > limits.CONTEXTS_PER_MEMBER:
         return Refused(code="invalid-member", detail=f"a member has ≤ {limits.CONTEXTS_PER_MEMBER} contexts")
-    return Edits(
-        members=(
-            msgspec.structs.replace(new, joined_at=old.joined_at, joined_index=old.joined_index, lost_at=old.lost_at),
-        )
-    )
+    return Edits(members=(msgspec.structs.replace(new, joined_at=old.joined_at, lost_at=old.lost_at),))
 
 
 def _member_lost(table: Rows, entry: Entry, command: MemberLost) -> Edits | Refused:

@@ -54,7 +54,7 @@ class K8sJobSpec(Row, frozen=True, kw_only=True):
 
 K8S_JOB, SHELL = "k8s_job", "shell"
 BOUND_TYPES = frozenset({SHELL})
-"""Types whose attempts live in the process of their node: they cannot move, and die with it."""
+"""Types whose attempts live in the process of their node: once started they cannot move, and die with it."""
 
 
 class ShellSpec(Row, frozen=True, kw_only=True):
@@ -106,7 +106,6 @@ class Attempt(Row, frozen=True, kw_only=True):
     context: str
     namespace: str
     assigned_at: Instant
-    assigned_index: int = 0  # The log index of the assignment.
     job_name: str = ""  # Empty until its node has seen the Job.
     job_uid: str = ""
     started_at: Instant | None = None  # By Kubernetes' clock.
@@ -170,8 +169,10 @@ class Task(Row, frozen=True, kw_only=True):
     error: str = ""
     cause: Cause | None = None
     completed_at: Instant | None = None
-    output_tail: str = ""  # The last lines, at most limits.OUTPUT_TAIL_BYTES.
+    output_tail: str = ""  # The last lines, at most limits.OUTPUT_TAIL_BYTES; of stdout alone where it is apart.
+    error_tail: str = ""  # The same of stderr, where it is apart.
     changes: tuple[Change, ...] = ()  # The newest last, at most limits.CHANGES_PER_TASK.
+    retry_of: TaskId = TaskId("")  # The task that a user wanted tried again; "" for a submission.
     index: int = 0  # Of the log entry that changed it last.
 
     @property
@@ -190,6 +191,18 @@ class Task(Row, frozen=True, kw_only=True):
         if self.ended:
             return ()
         return (*(["stopping"] if self.stop else []), *(["unreachable"] if self.unreachable else []))
+
+
+class KeyUse(Row, frozen=True, kw_only=True):
+    """An ``Idempotency-Key`` that was used, kept for a while so that a repetition finds the same task.
+
+    Keys and wishes are kept as fingerprints: a row takes a tenth of the memory, and tells nobody what a client sent.
+    """
+
+    key: bytes  # Of the command's kind, the key and the principal.
+    wish: bytes  # Of what was asked for.
+    task_id: TaskId
+    at: Instant
 
 
 # --- members ------------------------------------------------------------------------------------
@@ -221,7 +234,6 @@ class Member(Row, frozen=True, kw_only=True):
     contexts: tuple[MemberContext, ...] = ()  # Sorted by name.
     lost_at: Instant | None = None  # Since when it has not answered the leader.
     joined_at: Instant = Instant(0)
-    joined_index: int = 0  # The log index at which its process joined: what it was given before died with another.
 
     def context(self, name: str) -> MemberContext | None:
         """Return how this member sees the context, or None when it does not have it."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from raftsman.raft.commands import Command, Entry, Refused
-from raftsman.raft.records import Member, NodeId, Row, Task, TaskId
+from raftsman.raft.records import KeyUse, Member, NodeId, Row, Task, TaskId
 
 
 class Rows:
-    """Tasks and members, as the log up to ``index`` says they are."""
+    """Tasks, members and idempotency keys, as the log up to ``index`` says they are."""
 
     def __init__(self) -> None:
         self.cluster_uuid = ""
@@ -19,6 +19,7 @@ class Rows:
         self.members: dict[NodeId, Member] = {}
         self.live: dict[TaskId, Task] = {}
         self.ended: dict[TaskId, Task] = {}  # In the order they ended.
+        self.keys: dict[bytes, KeyUse] = {}  # By their fingerprints, in the order of their use.
 
     def task(self, task_id: str) -> Task | None:
         """Return the task, or None when there is none (or it was forgotten)."""
@@ -41,8 +42,11 @@ class Edits(Row, frozen=True, kw_only=True):
     tasks: tuple[Task, ...] = ()
     members: tuple[Member, ...] = ()
     forget: tuple[TaskId, ...] = ()
+    keys: tuple[KeyUse, ...] = ()
+    dropped_keys: tuple[bytes, ...] = ()
     cluster_uuid: str = ""
     repeated: bool = False
+    found: TaskId = TaskId("")  # See ``commands.Accepted``.
 
 
 NOTHING = Edits(repeated=True)

@@ -15,11 +15,12 @@ from raftsman.raft import limits
 from raftsman.raft.codec import pack_row
 from raftsman.raft.commands import Accepted, Entry, Refused, Verdict
 from raftsman.raft.member_rules import MEMBER_RULES
-from raftsman.raft.records import Change, Instant, Row, Task
+from raftsman.raft.records import Change, Instant, KeyUse, Row, Task
 from raftsman.raft.rows import Rows, Rules
+from raftsman.raft.submission_rules import SUBMISSION_RULES
 from raftsman.raft.task_rules import TASK_RULES
 
-RULES: Rules = {**MEMBER_RULES, **TASK_RULES}
+RULES: Rules = {**MEMBER_RULES, **SUBMISSION_RULES, **TASK_RULES}
 
 _HASH_BYTES = 16
 _HASH_MODULUS = 1 << (8 * _HASH_BYTES)
@@ -42,6 +43,7 @@ class TaskTable(Rows):
         twin = TaskTable()
         twin.cluster_uuid, twin.index, twin._hash = self.cluster_uuid, self.index, self._hash
         twin.members, twin.live, twin.ended = dict(self.members), dict(self.live), dict(self.ended)
+        twin.keys = dict(self.keys)
         return twin
 
     @classmethod
@@ -67,8 +69,16 @@ class TaskTable(Rows):
             self.members[member.node] = member
         for task_id in answer.forget:
             self._rehash(self.ended.pop(task_id), None)
+        self._keep_keys(answer.keys, answer.dropped_keys)
         changes = [self._put(task, entry.at, n) for n, task in enumerate(answer.tasks)]
-        return Accepted(repeated=answer.repeated), tuple(change for change in changes if change)
+        return Accepted(repeated=answer.repeated, found=answer.found), tuple(change for change in changes if change)
+
+    def _keep_keys(self, used: tuple[KeyUse, ...], dropped: tuple[bytes, ...]) -> None:
+        for key in (*dropped, *(use.key for use in used)):  # One that is used anew goes to the end.
+            self._rehash(self.keys.pop(key, None), None)
+        for use in used:
+            self._rehash(None, use)
+            self.keys[use.key] = use
 
     def _put(self, task: Task, at: Instant, n: int) -> Change | None:
         """Store the row, stamped with this index and, when users can see a difference, with the change."""

@@ -14,7 +14,7 @@ import msgpack
 import msgspec
 
 from raftsman.raft.codec import MalformedEntry, UnknownFormat, pack_row
-from raftsman.raft.records import Member, Row, Task
+from raftsman.raft.records import KeyUse, Member, Row, Task
 from raftsman.raft.rows import Rows
 from raftsman.raft.table import TaskTable, digest_of
 
@@ -40,6 +40,9 @@ _SECTIONS = {
         Member, lambda rows: rows.members, lambda row: row.node, msgspec.msgpack.Decoder(Member).decode
     ),
     "ended": _Section(Task, lambda rows: rows.ended, lambda row: row.task_id, msgspec.msgpack.Decoder(Task).decode),
+    "keys": _Section(
+        KeyUse, lambda rows: rows.keys, lambda row: row.key, msgspec.msgpack.Decoder(KeyUse).decode
+    ),
     "live": _Section(Task, lambda rows: rows.live, lambda row: row.task_id, msgspec.msgpack.Decoder(Task).decode),
 }
 

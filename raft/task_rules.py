@@ -1,4 +1,4 @@
-"""Which changes of a task are legal, command by command.
+"""Which changes of a task are legal, command by command, once it is there; how it enters is ``submission_rules``.
 
 A rule returns whole new rows, or a refusal; ``table`` stores them. Which state follows which is ``lifecycle``; who
 wishes for what is ``scheduler``'s and ``executor``'s business.
@@ -7,7 +7,7 @@ wishes for what is ``scheduler``'s and ``executor``'s business.
 import msgspec
 
 from raftsman.raft import limits
-from raftsman.raft.codec import MalformedEntry, unpack_spec
+from raftsman.raft.codec import unpack_spec
 from raftsman.raft.commands import (
     REPORT_SIGNALS,
     Assign,
@@ -19,7 +19,6 @@ from raftsman.raft.commands import (
     Reassign,
     Refused,
     Report,
-    Submit,
 )
 from raftsman.raft.lifecycle import AFTER_STOP, Cause, Signal, State, StopKind, step
 from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, NodeId, Stop, Task, TaskId
@@ -27,37 +26,6 @@ from raftsman.raft.rows import NOTHING, Edits, Rows, Rules
 
 CANCELLED = "Task cancelled"
 TIMED_OUT = "Job timed out"
-
-
-def _submit(table: Rows, entry: Entry, command: Submit) -> Edits | Refused:
-    present = table.task(command.task_id)
-    if present is not None:
-        if present.spec == command.spec:
-            return NOTHING
-        return Refused(code="task-exists", detail=f"task {command.task_id} exists with another specification")
-    if not 0 < len(command.task_id) <= limits.TASK_ID_CHARS:
-        return Refused(code="invalid-spec", detail=f"a task's id has 1 to {limits.TASK_ID_CHARS} characters")
-    if len(command.spec) > limits.SPEC_BYTES:
-        return Refused(code="too-large", detail=f"a specification has at most {limits.SPEC_BYTES} bytes")
-    try:
-        spec = unpack_spec(command.spec)
-    except MalformedEntry as error:
-        return Refused(code="invalid-spec", detail=str(error))
-    task = Task(
-        task_id=command.task_id,
-        spec=command.spec,
-        type=spec.type,
-        context=spec.k8s_job.context if spec.k8s_job else "",
-        priority=spec.priority,
-        timeout_ms=spec.timeout_ms,
-        start_timeout_ms=spec.start_timeout_ms,
-        placement=spec.placement,
-        submitter_node=command.submitter_node,
-        principal=entry.principal,
-        submitted_at=entry.at,
-        sequence=table.index,
-    )
-    return Edits(tasks=(task,))
 
 
 def _able_member(table: Rows, node: NodeId, task: Task) -> Refused | None:
@@ -90,7 +58,6 @@ def _assign(table: Rows, entry: Entry, command: Assign) -> Edits | Refused:
         context=task.context,
         namespace=_namespace(task) or command.namespace,
         assigned_at=entry.at,
-        assigned_index=table.index,
     )
     return Edits(tasks=(msgspec.structs.replace(task, state=state, attempt=attempt, reason=""),))
 
@@ -110,14 +77,14 @@ def _reassign(table: Rows, _entry: Entry, command: Reassign) -> Edits | Refused:
     holder = table.members.get(command.from_node)
     if holder is not None and holder.lost_at is None:
         return Refused(code="not-lost", detail=f"{command.from_node} answers, so it keeps {command.task_id}")
-    if task.type in BOUND_TYPES:
-        return Refused(code="bound", detail=f"a {task.type} attempt lives and dies with its node")
+    if task.type in BOUND_TYPES and task.state is not State.ASSIGNED:  # Its start is in the log before it happens.
+        return Refused(code="bound", detail=f"a {task.type} attempt that has started lives and dies with its node")
     unable = _able_member(table, command.node, task)
     if unable is not None:
         return unable
     moved = msgspec.structs.replace(task.attempt, node=command.node)
     taken = f"taken over by node {command.node}, because node {command.from_node} does not answer"
-    reason = _stop_reason(task.stop) if task.stop else taken
+    reason = _stop_reason(task, task.stop) if task.stop else taken
     return Edits(tasks=(msgspec.structs.replace(task, attempt=moved, unreachable=False, reason=reason),))
 
 
@@ -142,7 +109,7 @@ def _report(table: Rows, entry: Entry, command: Report) -> Edits | Refused:
         state=state,
         attempt=attempt,
         unreachable=command.unreachable,
-        reason=_stop_reason(task.stop) if task.stop else limits.clip(command.reason),
+        reason=_stop_reason(task, task.stop) if task.stop else limits.clip(command.reason),
         pending_cause=command.cause,
         job=command.job or task.job,
     )
@@ -218,6 +185,7 @@ def _conclude(task: Task, state: State, entry: Entry, attempt: Attempt, report: 
         cause=cause,
         completed_at=entry.at,
         output_tail=limits.clip(report.output_tail, limits.OUTPUT_TAIL_BYTES),
+        error_tail=limits.clip(report.error_tail, limits.OUTPUT_TAIL_BYTES),
     )
 
 
@@ -225,6 +193,10 @@ def _cancel(table: Rows, entry: Entry, command: Cancel) -> Edits | Refused:
     task = table.task(command.task_id)
     if task is not None and task.state is State.CANCELLED:
         return NOTHING
+    if task is not None and command.if_index is not None and task.index not in command.if_index:
+        if task.stop is not None and task.stop.kind is StopKind.CANCEL:
+            return NOTHING  # What was wished for is in force: most likely by this command, whose answer was lost.
+        return Refused(code="version-conflict", detail=f"task {command.task_id} has changed: it is at {task.index}")
     live = _attempted(table, command.task_id, None)
     if isinstance(live, Refused):
         return live
@@ -253,10 +225,10 @@ def _expire(table: Rows, entry: Entry, command: Expire) -> Edits | Refused:
 
 
 _STOP_REASONS: dict[StopKind, str] = {
-    StopKind.CANCEL: "cancelled; waiting until its Job and Pods are gone",
-    StopKind.TIMEOUT: "timed out; waiting until its Job and Pods are gone",
-    StopKind.START_TIMEOUT: "did not start in time; waiting until its Job and Pods are gone",
-    StopKind.GIVEN_UP: "cannot start; waiting until its Job and Pods are gone",
+    StopKind.CANCEL: "cancelled",
+    StopKind.TIMEOUT: "timed out",
+    StopKind.START_TIMEOUT: "did not start in time",
+    StopKind.GIVEN_UP: "cannot start",
 }
 
 
@@ -265,11 +237,13 @@ def _stop(task: Task, stop: Stop) -> Edits:
     if task.stop is not None:
         return NOTHING
     stop = msgspec.structs.replace(stop, message=limits.clip(stop.message))
-    return Edits(tasks=(msgspec.structs.replace(task, stop=stop, reason=_stop_reason(stop)),))
+    return Edits(tasks=(msgspec.structs.replace(task, stop=stop, reason=_stop_reason(task, stop)),))
 
 
-def _stop_reason(stop: Stop) -> str:
-    return limits.clip(_STOP_REASONS[stop.kind] + (f" ({stop.message})" if stop.message else ""))
+def _stop_reason(task: Task, stop: Stop) -> str:
+    what = "its processes are" if task.type in BOUND_TYPES else "its Job and Pods are"
+    why = f" ({stop.message})" if stop.message else ""
+    return limits.clip(f"{_STOP_REASONS[stop.kind]}; waiting until {what} gone{why}")
 
 
 def _attempted(table: Rows, task_id: TaskId, attempt: int | None) -> Task | Refused:
@@ -296,7 +270,6 @@ def _barrier(_table: Rows, _entry: Entry, _command: Barrier) -> Edits | Refused:
 
 
 TASK_RULES: Rules = {
-    Submit: _submit,
     Assign: _assign,
     Reassign: _reassign,
     Report: _report,

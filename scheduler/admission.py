@@ -52,11 +52,8 @@ def _context(table: TaskTable, submitted: Submitted) -> list[Rejection]:
         return []
     field = "/k8sJob/clusterContext"
     known = sorted({view.name for member in table.members.values() for view in member.contexts})
-    if not known:
-        return [Rejection("unknown-context", field, NO_ADAPTER)]
     if job.context not in known:
-        reason = f"no node has a context {job.context!r}; there are {', '.join(known)}"
-        return [Rejection("unknown-context", field, reason)]
+        return [Rejection("unknown-context", field, unknown_context(job.context, known))]
     views = [view for member in table.members.values() if (view := member.context(job.context))]
     if all(view.allow_host for view in views):
         return []
@@ -64,6 +61,13 @@ def _context(table: TaskTable, submitted: Submitted) -> list[Rejection]:
         Rejection("invalid-spec", pointer, f"context {job.context} does not allow {what} (its setting allow_host)")
         for pointer, what in submitted.host_uses
     ]
+
+
+def unknown_context(name: str, known: Sequence[str]) -> str:
+    """Return why the context *name* is none of those that are *known*."""
+    if not known:
+        return NO_ADAPTER
+    return f"no node has a context {name!r}; there are {', '.join(known)}"
 
 
 def _size(submitted: Submitted) -> list[Rejection]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from raftsman.raft.commands import Assign, Reassign
+from raftsman.raft.lifecycle import State
 from raftsman.raft.records import BOUND_TYPES, Member, NodeId, Placement, Task
 from raftsman.raft.table import TaskTable
 from raftsman.scheduler.filters import CONTEXT_FILTERS, LOAD_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
@@ -38,20 +39,25 @@ class Plan:
     waiting: dict[str, Waiting]
 
 
+Wish = tuple[str, str, Placement]
+"""What placing a task depends on: its type, its context, and which nodes it wants."""
+
+
 @dataclass(slots=True)
-class _Board:
-    """What a plan keeps count of while it is made."""
+class Board:
+    """What is kept count of while tasks are placed one after the other."""
 
     members: list[Member]
     node_load: Counter[NodeId]
     context_load: Counter[str]
     bound_load: Counter[NodeId]  # Attempts that live in the node's own process.
-    candidates: dict[tuple[str, str, Placement], tuple[list[Member], tuple[tuple[str, Exclusion], ...]]] = field(
-        default_factory=dict
-    )
+    candidates: dict[Wish, tuple[list[Member], tuple[tuple[str, Exclusion], ...]]] = field(default_factory=dict)
+    unmet: dict[Wish, Waiting] = field(default_factory=dict)
+    """What cannot be had any more: while tasks are placed, room only shrinks."""
 
     @classmethod
-    def of(cls, table: TaskTable) -> "_Board":
+    def of(cls, table: TaskTable) -> "Board":
+        """Return the board that *table* shows."""
         members = sorted(table.members.values(), key=lambda member: member.node)
         board = cls(members, Counter(), Counter(), Counter())
         for task in table.live.values():
@@ -61,7 +67,7 @@ class _Board:
 
     def able(self, task: Task) -> tuple[list[Member], tuple[tuple[str, Exclusion], ...]]:
         """Return the members that may take *task*, and why the others may not. Equal wishes are looked at once."""
-        key = (task.type, task.context, task.placement)
+        key = wish_of(task)
         if key not in self.candidates:
             able, excluded = [], []
             for member in self.members:
@@ -102,13 +108,18 @@ class _Board:
         self.bound_load[node] += task.type in BOUND_TYPES
 
 
+def wish_of(task: Task) -> Wish:
+    """Return what placing *task* depends on."""
+    return task.type, task.context, task.placement
+
+
 def plan(table: TaskTable, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
     """Return what to assign and to move now. A task that cannot be placed never holds up those behind it."""
-    board = _Board.of(table)
+    board = Board.of(table)
     assignments: list[Assign] = []
     waiting: dict[str, Waiting] = {}
     for task in in_order(table.live.values()):
-        verdict = _place(board, task)
+        verdict = place(board, task)
         if isinstance(verdict, Waiting):
             waiting[task.task_id] = verdict
         elif len(assignments) < limit:
@@ -119,18 +130,30 @@ def plan(table: TaskTable, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
 
 def explain(table: TaskTable, task: Task) -> Waiting | None:
     """Return why the queued *task* cannot be placed now; None when a node would take it."""
-    verdict = _place(_Board.of(table), task)
+    verdict = place(Board.of(table), task)
     return verdict if isinstance(verdict, Waiting) else None
 
 
 def explain_all(table: TaskTable, tasks: Iterable[Task]) -> dict[str, Waiting]:
     """Return ``explain`` for each of *tasks* that waits, counting the table once."""
-    board = _Board.of(table)
-    verdicts = {task.task_id: _place(board, task) for task in tasks}
+    board = Board.of(table)
+    verdicts = {task.task_id: place(board, task) for task in tasks}
     return {task_id: verdict for task_id, verdict in verdicts.items() if isinstance(verdict, Waiting)}
 
 
-def _place(board: _Board, task: Task) -> Member | Waiting:
+def place(board: Board, task: Task) -> Member | Waiting:
+    """Return the member that should carry the queued *task* out, or why none can now. Equal wishes are judged once."""
+    wish = wish_of(task)
+    unmet = board.unmet.get(wish)
+    if unmet is not None:
+        return unmet
+    verdict = _judge(board, task)
+    if isinstance(verdict, Waiting):
+        board.unmet[wish] = verdict
+    return verdict
+
+
+def _judge(board: Board, task: Task) -> Member | Waiting:
     able, excluded = board.able(task)
     if not able:
         return Waiting("no-node", _no_node(excluded), nodes=excluded)
@@ -160,19 +183,25 @@ def _assignment(task: Task, member: Member) -> Assign:
     )
 
 
-def _moves(table: TaskTable, board: _Board, limit: int) -> Iterable[Reassign]:
+def _moves(table: TaskTable, board: Board, limit: int) -> Iterable[Reassign]:
     """Yield a move for each attempt whose node is lost and whose context another node reaches."""
     moved = 0
     for task in table.live.values():
-        if task.attempt is None or task.type in BOUND_TYPES or moved >= limit:
+        if task.attempt is None or moved >= limit or _must_stay(task):
             continue
         holder = table.members.get(task.attempt.node)
         if holder is not None and holder.lost_at is None:
             continue
         able, _ = board.able(task)
-        if not able:
+        free, _ = board.free(task, able)
+        if not free:
             continue
-        member = board.best(task, able)
+        member = board.best(task, free)
         board.count(task, member.node)
         moved += 1
         yield Reassign(task_id=task.task_id, attempt=task.attempt.number, from_node=task.attempt.node, node=member.node)
+
+
+def _must_stay(task: Task) -> bool:
+    """Whether the attempt lives in the process of its node: once it has started, it cannot be anywhere else."""
+    return task.type in BOUND_TYPES and task.state is not State.ASSIGNED

@@ -6,12 +6,14 @@ import secrets
 
 from aiohttp import hdrs, web
 
-from raftsman.node.http import cluster, events, logs, probes, tasks
+from raftsman.node.http import cluster, events, limits, logs, openapi, planning, probes, submissions, tasks
 from raftsman.node.http.auth import authenticate
 from raftsman.node.http.problems import REQUEST_ID, Handler, Problem, answer_problems, invalid_parameter
 from raftsman.node.http.site import SITE, Site, bool_parameter, site_of
+from raftsman.node.http.writes import require_barrier
 
 MIN_INDEX_WAIT_S = 5.0
+RESOURCES = (submissions, tasks, planning, logs, events, cluster, probes, limits, openapi)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -54,7 +56,7 @@ async def wait_for_reads(request: web.Request, handler: Handler) -> web.StreamRe
         if not await site.feed.wait_for_index(int(wanted), MIN_INDEX_WAIT_S):
             raise Problem("not-ready", f"this node has applied {site.feed.index} entries, not yet {wanted}")
     if bool_parameter(request, "consistent"):
-        await tasks.require_barrier(site)
+        await require_barrier(site)
     return await handler(request)
 
 
@@ -64,6 +66,6 @@ def build_app(site: Site) -> web.Application:
     app = web.Application(middlewares=[stamp, answer_problems, authenticate, wait_for_reads], client_max_size=limit)
     app[SITE] = site
     app.on_response_prepare.append(add_headers)
-    for resource in (tasks, logs, events, cluster, probes):
+    for resource in RESOURCES:
         app.add_routes(resource.routes())
     return app

@@ -10,8 +10,8 @@ from aiohttp import web
 from raftsman.node.http.problems import Handler, Problem
 from raftsman.node.http.site import site_of
 
-OPEN = frozenset({"/livez", "/readyz", "/v1/version"})
-"""What answers without a token: load balancers and kubelets have none."""
+OPEN = frozenset({"/livez", "/readyz", "/v1/version", "/v1/limits", "/v1/openapi.json"})
+"""What answers without a token: load balancers and kubelets have none, and who writes a client has none yet."""
 ADMINISTRATOR = "admin"
 ANYBODY = "anonymous"
 

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
+from raftsman.node.http.answers import json_response
 from raftsman.node.http.site import Site, known_parameters, rfc3339, site_of
-from raftsman.node.http.tasks import json_response
 from raftsman.raft.records import Member, MemberContext
 from raftsman.raft.table import TaskTable
 from raftsman.wire.views import ClusterView, ContextView, MemberView

@@ -1,9 +1,14 @@
-"""``/v1/events`` and ``/v1/tasks/{id}/events``: every visible change, as a page or as a stream of ndjson."""
+"""``/v1/events`` and ``/v1/tasks/{id}/events``: every visible change, as a page or as a stream.
+
+A stream is ndjson or server-sent events. The latter go on by themselves (``follow``), because their readers connect
+again when they end: one that has seen all is told with 204 not to.
+"""
 
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from raftsman.node.http.answers import find_task, json_response
 from raftsman.node.http.problems import Problem, invalid_parameter
 from raftsman.node.http.site import (
     Site,
@@ -13,8 +18,7 @@ from raftsman.node.http.site import (
     site_of,
     wait_parameter,
 )
-from raftsman.node.http.streams import NDJSON, accepts, ndjson, stream
-from raftsman.node.http.tasks import find_task, json_response
+from raftsman.node.http.streams import EVENT_STREAM, last_event_id, ndjson, sse, stream, stream_type
 from raftsman.node.http.views import event_view
 from raftsman.raft.records import Change
 
@@ -32,12 +36,13 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     after = _after(request)
     limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
     wait_s = wait_parameter(request)
+    media_type = stream_type(request)
+    follow = bool_parameter(request, "follow", default=media_type == EVENT_STREAM)
     if after is not None:
         await _require_kept(site, after, wait_s)
-    if accepts(request, NDJSON):
-        follow = bool_parameter(request, "follow")
-        chunks = _all_changes(site, after or (0, 0), follow=follow)
-        return await stream(request, chunks, content_type=NDJSON, heartbeat=b"\n")
+    if media_type:
+        changes_as_they_come = _all_changes(site, after or (0, 0), follow=follow)
+        return await stream(request, _written(changes_as_they_come, media_type), content_type=media_type)
     changes = site.feed.after(*(after or (0, 0)), limit=limit + 1)
     return _page(site, changes, limit)
 
@@ -49,10 +54,14 @@ async def get_task_events(request: web.Request) -> web.StreamResponse:
     task = find_task(site, request.match_info["task_id"])
     after = _after(request) or (0, 0)
     limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
-    if accepts(request, NDJSON):
-        chunks = _task_changes(site, task.task_id, after, follow=bool_parameter(request, "follow"))
-        return await stream(request, chunks, content_type=NDJSON, heartbeat=b"\n")
+    media_type = stream_type(request)
+    follow = bool_parameter(request, "follow", default=media_type == EVENT_STREAM)
     changes = [change for change in task.changes if (change.index, change.n) > after]
+    if task.ended and not changes and last_event_id(request):
+        return web.Response(status=204)
+    if media_type:
+        changes_as_they_come = _task_changes(site, task.task_id, after, follow=follow)
+        return await stream(request, _written(changes_as_they_come, media_type), content_type=media_type)
     return _page(site, changes, limit)
 
 
@@ -62,19 +71,25 @@ def _page(site: Site, changes: list[Change], limit: int) -> web.Response:
     return json_response({"items": events, "next": following, "index": site.feed.index})
 
 
-async def _all_changes(site: Site, after: Position, *, follow: bool) -> AsyncIterator[bytes]:
+async def _written(changes: AsyncIterator[Change], media_type: str) -> AsyncIterator[bytes]:
+    async for change in changes:
+        event = event_view(change)
+        yield sse(event, event_id=event["id"]) if media_type == EVENT_STREAM else ndjson(event)
+
+
+async def _all_changes(site: Site, after: Position, *, follow: bool) -> AsyncIterator[Change]:
     while True:
         changes = site.feed.after(*after, limit=MAX_PAGE_EVENTS)
         for change in changes:
             after = (change.index, change.n)
-            yield ndjson(event_view(change))
+            yield change
         if not changes and not follow:
             return
         if not changes:
             await site.feed.wait_for_change(_SILENCE_S)
 
 
-async def _task_changes(site: Site, task_id: str, after: Position, *, follow: bool) -> AsyncIterator[bytes]:
+async def _task_changes(site: Site, task_id: str, after: Position, *, follow: bool) -> AsyncIterator[Change]:
     while True:
         task = site.replica.read(lambda table: table.task(task_id))
         if task is None:
@@ -82,7 +97,7 @@ async def _task_changes(site: Site, task_id: str, after: Position, *, follow: bo
         for change in task.changes:
             if (change.index, change.n) > after:
                 after = (change.index, change.n)
-                yield ndjson(event_view(change))
+                yield change
         if task.ended or not follow:
             return
         await site.feed.wait_for_task(task_id, _SILENCE_S)
@@ -99,12 +114,13 @@ async def _require_kept(site: Site, after: Position, wait_s: float) -> None:
 
 
 def _after(request: web.Request) -> Position | None:
-    text = request.query.get("after")
+    seen = last_event_id(request)
+    name, text = ("Last-Event-ID", seen) if seen else ("after", request.query.get("after", ""))
     if not text:
         return None
     index, dot, n = text.partition(".")
     if not (text.isascii() and index.isdigit() and (n.isdigit() if dot else not n) and len(text) < 40):
-        raise invalid_parameter("after", f"{text!r} is not an event's id such as 17.0")
+        raise invalid_parameter(name, f"{text!r} is not an event's id such as 17.0")
     return int(index), int(n or 0) if dot else 2**31
 
 

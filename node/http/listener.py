@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 ARRIVAL_S = 15.0
 """The time for a whole request: 1 MiB over a connection of 1 Mbit/s takes nine seconds."""
+LINE_BYTES = 8190
+"""Of the request line and of one header, aiohttp's own default: a URL or a token is never so long."""
 KEEP_ALIVE_S = 75.0
 """Longer than the minute after which most proxies drop a silent connection, so that they do it first. It also ends
 half a request that came in one piece with a whole one: nothing tells the two apart before the next byte."""
@@ -81,7 +83,13 @@ class _Server(web.Server):
 
 class _Connection(web.RequestHandler):
     def __init__(self, server: _Server, *, node: str, arrival_s: float) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=KEEP_ALIVE_S)
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=KEEP_ALIVE_S,
+            max_line_size=LINE_BYTES,
+            max_field_size=LINE_BYTES,
+        )
         self._node = node
         self._arrival_s = arrival_s
         self._serving = False

@@ -1,50 +1,87 @@
-"""``/v1/tasks/{id}/logs``: an attempt's output, from whichever node keeps it.
+"""``/v1/tasks/{id}/logs``: an attempt's output, from whichever node keeps it. How it is written is ``logforms``.
 
 The assigned node follows the Pod and keeps the output; every other node asks it. When nobody has it any more,
 the end of the output that the table holds is given, and the stream says that it is not whole.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
 
 from raftsman.executor.jobs import CONTAINER
-from raftsman.executor.output import Cut, End, LogLine
+from raftsman.executor.lines import nanoseconds
+from raftsman.executor.output import End, LogLine
 from raftsman.node.forward import FORWARDED_BY
-from raftsman.node.http.problems import Problem, invalid_parameter
+from raftsman.node.http.answers import find_task
+from raftsman.node.http.logforms import END_ID, Place, Record, as_ndjson, as_sse, as_text, behind, place_of
+from raftsman.node.http.problems import REQUEST_ID, Problem, invalid_parameter
 from raftsman.node.http.site import Site, bool_parameter, int_parameter, known_parameters, site_of
-from raftsman.node.http.streams import NDJSON, TEXT, accepts, ndjson, stream
-from raftsman.node.http.tasks import find_task
+from raftsman.node.http.streams import EVENT_STREAM, NDJSON, TEXT, last_event_id, stream, stream_type
 from raftsman.raft.records import Task
 
 MAX_TAIL_LINES = 1_000_000
 FOLLOW_POLL_S = 1.0
 _CHUNK_BYTES = 64 * 1024
+_PASSED_ON = ("Content-Type", "Retry-After")
 
 
 async def get_logs(request: web.Request) -> web.StreamResponse:
-    """Give an attempt's output as text or, when asked with ``Accept``, as ndjson; ``follow=true`` until its end."""
+    """Give an attempt's output as text or, as ``Accept`` says, as ndjson or server-sent events."""
     site = site_of(request)
     known_parameters(request, "attempt", "container", "follow", "stream", "since", "tail")
     task = find_task(site, request.match_info["task_id"])
-    number = _attempt(request, task)
-    follow = bool_parameter(request, "follow")
-    tail = int_parameter(request, "tail", -1, low=0, high=MAX_TAIL_LINES)
-    if request.query.get("stream", "stdout") not in ("stdout", "stderr"):
-        raise invalid_parameter("stream", "it is stdout or stderr")
-    if request.query.get("container", CONTAINER) != CONTAINER:
-        raise invalid_parameter("container", f"this version keeps the output of the container {CONTAINER!r} only")
-    as_json = accepts(request, NDJSON)
+    media_type = stream_type(request) or TEXT
+    wish = _wish(request, task, follow=media_type == EVENT_STREAM)
+    if last_event_id(request) == END_ID:
+        return web.Response(status=204)  # So that a reader which has seen the end does not connect again.
     keeper = None if FORWARDED_BY in request.headers else _keeper(site, task)
     if keeper is not None:
         return await _relay(request, keeper)
-    records = _records(
-        site, task.task_id, number, tail=None if tail < 0 else tail, since=_since(request), follow=follow
+    chunks = _written(behind(wish.place, _records(site, task.task_id, wish)), wish, media_type)
+    return await stream(request, chunks, content_type=media_type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What part of which output is asked for."""
+
+    attempt: int
+    tail: int | None
+    since: str
+    stream: str  # "": both.
+    follow: bool
+    place: Place | None  # Where an earlier reading got to; goes before the tail, which was counted from its beginning.
+
+
+def _wish(request: web.Request, task: Task, *, follow: bool) -> _Wish:
+    """Return what the request asks for. Raises a Problem."""
+    tail = int_parameter(request, "tail", -1, low=0, high=MAX_TAIL_LINES)
+    stream_name = request.query.get("stream", "")
+    if stream_name not in ("", "stdout", "stderr"):
+        raise invalid_parameter("stream", "it is stdout or stderr")
+    if request.query.get("container", CONTAINER) != CONTAINER:
+        raise invalid_parameter("container", f"this version keeps the output of the container {CONTAINER!r} only")
+    since = request.query.get("since", "")
+    if since and nanoseconds(since) is None:
+        raise invalid_parameter("since", f"{since!r} is not an RFC 3339 instant such as 2026-01-31T12:00:00Z")
+    seen = last_event_id(request)
+    place = place_of(seen) if seen not in ("", END_ID) else None
+    return _Wish(
+        attempt=place.attempt if place else _attempt(request, task),
+        tail=None if tail < 0 or place else tail,
+        since=place.at if place else since,
+        stream=stream_name,
+        follow=bool_parameter(request, "follow", default=follow),
+        place=place,
     )
-    if as_json:
-        return await stream(request, _as_ndjson(records, number), content_type=NDJSON, heartbeat=b"\n")
-    return await stream(request, _as_text(records), content_type=TEXT, heartbeat=b"")
+
+
+def _written(records: AsyncIterator[Record], wish: _Wish, media_type: str) -> AsyncIterator[bytes]:
+    if media_type == EVENT_STREAM:
+        return as_sse(records, wish.place)
+    return as_ndjson(records) if media_type == NDJSON else as_text(records)
 
 
 def _attempt(request: web.Request, task: Task) -> int:
@@ -53,10 +90,6 @@ def _attempt(request: web.Request, task: Task) -> int:
     if number > max(current, 1):
         raise invalid_parameter("attempt", f"the task is at attempt {current}")
     return number
-
-
-def _since(request: web.Request) -> str:
-    return request.query.get("since", "")
 
 
 def _keeper(site: Site, task: Task) -> str | None:
@@ -69,15 +102,16 @@ def _keeper(site: Site, task: Task) -> str | None:
 
 async def _relay(request: web.Request, url: str) -> web.StreamResponse:
     """Pass on what the node at *url* answers, as it comes."""
-    names = ("Authorization", "Accept", "X-Request-Id")
+    names = ("Authorization", "Accept", "Last-Event-ID")
     headers = {name: request.headers[name] for name in names if name in request.headers}
+    headers["X-Request-Id"] = request[REQUEST_ID]
     try:
         async with site_of(request).forwarder.open(url, "GET", request.path_qs, headers) as answer:
-            if answer.status >= 400:
-                body = await answer.read()
-                return web.Response(status=answer.status, body=body, content_type=answer.content_type)
+            if answer.status != 200:
+                passed = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+                return web.Response(status=answer.status, headers=passed, body=await answer.read())
             chunks = answer.content.iter_chunked(_CHUNK_BYTES)
-            return await stream(request, aiter(chunks), content_type=answer.content_type, heartbeat=b"")
+            return await stream(request, aiter(chunks), content_type=answer.content_type)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Problem("not-ready", f"the node that keeps the output does not answer: {error}") from error
 
@@ -85,9 +119,8 @@ async def _relay(request: web.Request, url: str) -> web.StreamResponse:
 # --- this node's own ---------------------------------------------------------------------------------
 
 
-async def _records(
-    site: Site, task_id: str, number: int, *, tail: int | None, since: str, follow: bool
-) -> AsyncIterator[LogLine | Cut | End]:
+async def _records(site: Site, task_id: str, wish: _Wish) -> AsyncIterator[Record]:
+    number, follow = wish.attempt, wish.follow
     output = site.output.find(task_id, number)
     while output is None and follow:
         if _keeper(site, find_task(site, task_id)) is not None:
@@ -97,10 +130,10 @@ async def _records(
         await site.feed.wait_for_task(task_id, FOLLOW_POLL_S)
         output = site.output.find(task_id, number)
     if output is None:
-        for record in _from_row(find_task(site, task_id), number):
+        for record in _from_row(find_task(site, task_id), wish):
             yield record
         return
-    async for record in output.read(tail=tail, since=since, follow=follow):
+    async for record in output.read(tail=wish.tail, since=wish.since, stream=wish.stream, follow=follow):
         if follow and isinstance(record, End) and record.end != "complete" and not find_task(site, task_id).ended:
             return  # Another node goes on with it; without an end the client asks again, and is led there.
         yield record
@@ -111,36 +144,19 @@ def _may_come(site: Site, task_id: str, number: int) -> bool:
     return not task.ended and (task.attempt is None or task.attempt.number <= number)
 
 
-def _from_row(task: Task, number: int) -> list[LogLine | Cut | End]:
+def _from_row(task: Task, wish: _Wish) -> list[Record]:
     """Return what the table itself knows of the output."""
+    number = wish.attempt
     if task.attempt is None or not task.ended or task.attempt.number != number:
         return [End("unavailable", "there is no output yet" if not task.ended else "no node keeps this output")]
-    lines = [LogLine(number, "stdout", "", line) for line in task.output_tail.splitlines()]
+    tails = {"stdout": task.output_tail, "stderr": task.error_tail}
+    lines: list[Record] = [
+        LogLine(number, name, "", line)
+        for name, tail in tails.items()
+        for line in tail.splitlines()
+        if wish.stream in ("", name)
+    ]
     return [*lines, End("truncated" if lines else "unavailable", "only the end of the output is still known")]
-
-
-async def _as_ndjson(records: AsyncIterator[LogLine | Cut | End], number: int) -> AsyncIterator[bytes]:
-    async for record in records:
-        match record:
-            case LogLine():
-                yield ndjson({"attempt": number, "stream": record.stream, "at": record.at, "line": record.line})
-            case Cut():
-                yield ndjson({"cut": record.bytes})
-            case End():
-                yield ndjson({"end": record.end, "reason": record.reason or None})
-
-
-async def _as_text(records: AsyncIterator[LogLine | Cut | End]) -> AsyncIterator[bytes]:
-    async for record in records:
-        match record:
-            case LogLine():
-                yield record.line.encode(errors="replace") + b"\n"
-            case Cut():
-                yield f"[raftsman: {record.bytes} bytes of output were not kept]\n".encode()
-            case End() if record.end != "complete" and record.reason:
-                yield f"[raftsman: output {record.end}: {record.reason}]\n".encode()
-            case End():
-                pass
 
 
 def routes() -> list[web.RouteDef]:

@@ -4,8 +4,8 @@ import platform
 
 from aiohttp import web
 
+from raftsman.node.http.answers import json_response
 from raftsman.node.http.site import Site, known_parameters, site_of
-from raftsman.node.http.tasks import json_response
 from raftsman.node.metrics import CONTENT_TYPE
 
 

@@ -86,9 +86,9 @@ def int_parameter(request: web.Request, name: str, default: int, *, low: int, hi
     return int(text)
 
 
-def bool_parameter(request: web.Request, name: str) -> bool:
-    """Return a truth value from the query, false when it is absent. Raises a Problem."""
-    text = request.query.get(name, "false")
+def bool_parameter(request: web.Request, name: str, *, default: bool = False) -> bool:
+    """Return a truth value from the query, *default* when it is absent. Raises a Problem."""
+    text = request.query.get(name, str(default).lower())
     if text not in ("true", "false"):
         raise invalid_parameter(name, f"{text!r} is neither true nor false")
     return text == "true"

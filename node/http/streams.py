@@ -1,8 +1,11 @@
-"""Answers that are written as they come: one JSON object a line, or plain text, until the end or the client's."""
+"""Answers that are written as they come: JSON objects, server-sent events or plain text, until the end or the client's.
+
+A record of a stream is made here; what the records are is the routes' business.
+"""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 
 from aiohttp import hdrs, web
@@ -10,16 +13,32 @@ from aiohttp import hdrs, web
 from raftsman.node.http.site import site_of
 
 NDJSON = "application/x-ndjson"
+EVENT_STREAM = "text/event-stream"
 TEXT = "text/plain"
+HEARTBEATS: Mapping[str, bytes] = {NDJSON: b"\n", EVENT_STREAM: b":\n\n", TEXT: b""}
+"""What a silent stream says, by its media type: an empty line, a comment."""
 HEARTBEAT_S = 15.0
-"""A silent stream says an empty line so often: proxies and clients take longer silence for a dead connection."""
+"""So often it says that: proxies and clients take longer silence for a dead connection."""
 LOOK_S = 1.0
 """A silent stream looks so often whether its client is still there."""
 
 
 def accepts(request: web.Request, media_type: str) -> bool:
     """Whether the request's ``Accept`` names *media_type*."""
-    return media_type in request.headers.get("Accept", "")
+    return media_type in request.headers.get("Accept", "").lower()
+
+
+def stream_type(request: web.Request) -> str | None:
+    """Return the media type of the stream of records that the request asks for, None when it asks for none."""
+    return next((each for each in (EVENT_STREAM, NDJSON) if accepts(request, each)), None)
+
+
+def last_event_id(request: web.Request) -> str:
+    """Return the last event that a reader of server-sent events has seen, "" when it begins.
+
+    It is sent by readers that connect again, to the URL that they began with: so it goes before the query's ``after``.
+    """
+    return request.headers.get("Last-Event-ID", "") if accepts(request, EVENT_STREAM) else ""
 
 
 def ndjson(record: object) -> bytes:
@@ -27,11 +46,21 @@ def ndjson(record: object) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
-async def stream(
-    request: web.Request, chunks: AsyncIterator[bytes], *, content_type: str, heartbeat: bytes
-) -> web.StreamResponse:
-    """Send *chunks* as they come, and *heartbeat* in silence. A slow client is waited for, nobody else is."""
-    response = web.StreamResponse(headers={"Content-Type": f"{content_type}; charset=utf-8", "X-Accel-Buffering": "no"})
+def sse(record: object, *, event_id: str | None, name: str = "") -> bytes:
+    """Return a server-sent event: *name* is its type ("": a plain message), *event_id* where a reader may go on.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html; JSON has no line feed of its own in it.
+    """
+    head = (f"id: {event_id}\n" if event_id is not None else "") + (f"event: {name}\n" if name else "")
+    return f"{head}data: {json.dumps(record, ensure_ascii=False)}\n\n".encode(errors="replace")
+
+
+async def stream(request: web.Request, chunks: AsyncIterator[bytes], *, content_type: str) -> web.StreamResponse:
+    """Send *chunks* as they come, and heartbeats in silence. A slow client is waited for, nobody else is."""
+    # Neither a proxy nor a browser may hold back or keep what is worth something only at once.
+    headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+    response = web.StreamResponse(headers={"Content-Type": f"{content_type}; charset=utf-8", **headers})
+    heartbeat = HEARTBEATS.get(content_type, b"")
     metrics = site_of(request).metrics
     await response.prepare(request)
     if request.method == hdrs.METH_HEAD:

@@ -1,24 +1,19 @@
-"""``/v1/tasks``: submit, list, show, cancel.
+"""``/v1/tasks``: list, show, cancel; how tasks come in is ``submissions``.
 
-Writes are carried out by the leader; any other node hands them on (``_or_forward``) after it has checked what
-needs no table and made the task's id. Reads are answered from this node's own table.
+Reads are answered from this node's own table.
 """
 
 import base64
-import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from raftsman.node.forward import FORWARDED_BY, HungUp, NobodyThere
-from raftsman.node.http.auth import principal_of
-from raftsman.node.http.problems import REQUEST_ID, Problem, invalid_parameter, of_faults, of_refusal, of_rejections
+from raftsman.node.http.answers import etag_of, expected_indexes, find_task, json_response, task_response, was_seen
+from raftsman.node.http.problems import invalid_parameter
 from raftsman.node.http.site import (
-    Site,
     instant_of,
     int_parameter,
     known_parameters,
@@ -26,146 +21,15 @@ from raftsman.node.http.site import (
     wait_parameter,
 )
 from raftsman.node.http.views import labels_of, task_view
-from raftsman.raft.codec import pack_spec
-from raftsman.raft.commands import Cancel, Command, Refused, Submit
+from raftsman.node.http.writes import Write, carry_out, here_or_at_the_leader
+from raftsman.raft.commands import Cancel
 from raftsman.raft.lifecycle import State
-from raftsman.raft.records import Instant, Task, TaskId, TaskSpec
-from raftsman.raft.replica import Applied, NoRoom, NotLeader, Unknown
+from raftsman.raft.records import Instant, Task, TaskId
 from raftsman.raft.table import TaskTable
-from raftsman.scheduler.admission import Submitted, admit
 from raftsman.scheduler.planner import explain_all
-from raftsman.wire.document import parse_json
-from raftsman.wire.faults import Fault
-from raftsman.wire.podtemplate import host_access
-from raftsman.wire.spec import Submission, check_submission
-
-PASSED_ON = ("Content-Type", "Location", "ETag", "Idempotent-Replayed", "Retry-After", "Raftsman-Index")
-"""Headers of the leader's answer that reach the client."""
-CATCH_UP_S = 1.0
-"""How long a forwarded write waits until this node has applied it too; two heartbeats are the rule."""
 
 PAGE_TASKS = 100
 MAX_PAGE_TASKS = 1000
-
-
-# --- submit -----------------------------------------------------------------------------------
-
-
-async def post_task(request: web.Request) -> web.Response:
-    """Admit a task: 201, or 200 when the same task is there already."""
-    site = site_of(request)
-    known_parameters(request)
-    if "Idempotency-Key" in request.headers:
-        raise invalid_parameter("Idempotency-Key", "not supported by this version; repeat under the same taskId")
-    document = await read_json(request)
-    submission = check_submission(document, default_timeout_ms=site.settings.scheduler.default_timeout_ms)
-    if not isinstance(submission, Submission):
-        raise of_faults(submission)
-    task_id = submission.task_id or site.new_task_id()
-    submitter = submission.submitter_node or site.node
-    body = {**document, "taskId": task_id, "submitterNode": submitter}
-    spec = _spec(submission)
-    command = Submit(task_id=TaskId(task_id), spec=pack_spec(spec), submitter_node=submitter)
-    return await _or_forward(request, lambda: _submit(request, command, spec), body=body, task_id=task_id)
-
-
-def _spec(submission: Submission) -> TaskSpec:
-    return msgspec.convert(submission.spec, TaskSpec)
-
-
-async def _submit(request: web.Request, command: Submit, spec: TaskSpec) -> web.Response:
-    site = site_of(request)
-    if site.replica.read(lambda table: table.task(command.task_id)) is None:
-        template = json.loads(spec.k8s_job.pod_template) if spec.k8s_job and spec.k8s_job.pod_template else {}
-        submitted = Submitted(spec=spec, packed_bytes=len(command.spec), host_uses=host_access(template))
-        limit = site.settings.scheduler.max_queued
-        rejections = site.replica.read(lambda table: admit(table, submitted, max_queued=limit))
-        if rejections:
-            raise of_rejections(rejections)
-    repeated, index = await _carry_out(request, command, command.task_id)
-    headers = {"Location": f"/v1/tasks/{command.task_id}", "Raftsman-Index": str(index)}
-    if repeated:
-        headers["Idempotent-Replayed"] = "true"
-    return _task_response(site, command.task_id, status=200 if repeated else 201, headers=headers)
-
-
-async def _carry_out(request: web.Request, command: Command, task_id: str) -> tuple[bool, int]:
-    """Propose *command*; return whether it was in force already, and its index. Raises a Problem."""
-    match await site_of(request).replica.propose(command, principal=principal_of(request)):
-        case Applied(verdict, index):
-            if isinstance(verdict, Refused):
-                raise of_refusal(verdict)
-            return verdict.repeated, index
-        case NotLeader():
-            raise _no_leader()
-        case NoRoom():
-            raise _disk_full()
-        case Unknown():
-            raise _unknown(task_id)
-
-
-async def _or_forward(
-    request: web.Request, here: Callable[[], Awaitable[web.Response]], *, body: object, task_id: str
-) -> web.Response:
-    """Answer *here* when this node leads, else hand the request to the leader and answer what it answers."""
-    site = site_of(request)
-    if site.replica.standing().leads:
-        return await here()
-    if FORWARDED_BY in request.headers:
-        raise _no_leader()  # The node that forwarded it looks again.
-    headers = {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
-    if "Authorization" in request.headers:
-        headers["Authorization"] = request.headers["Authorization"]
-    raw = json.dumps(body).encode()
-    try:
-        answer = await site.forwarder.to_leader(request.method, request.path_qs, headers, raw)
-    except NobodyThere:
-        standing = site.replica.standing()
-        if standing.leads:
-            return await here()
-        full = "disk-full" in dict(site.replica.troubles())
-        raise (_disk_full() if full else _no_leader()) from None
-    except HungUp as error:
-        raise _unknown(task_id, str(error)) from error
-    index = answer.headers.get("Raftsman-Index", "")
-    if answer.status < 300 and index.isdigit():  # So that whoever asks this node next sees what it was just told.
-        await site.feed.wait_for_index(int(index), CATCH_UP_S)
-    passed = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
-    return web.Response(status=answer.status, headers=passed, body=answer.body)
-
-
-async def require_barrier(site: Site) -> None:
-    """Wait until this node has applied all that was committed before the request. Raises a Problem."""
-    match await site.replica.barrier():
-        case Applied():
-            return
-        case NotLeader() | NoRoom():
-            raise _no_leader()
-        case Unknown():
-            raise Problem("not-ready", "no majority confirmed in time that this reading is up to date; try again")
-
-
-def _no_leader() -> Problem:
-    return Problem("no-leader", "the nodes have not agreed on a leader; nothing was changed, try again")
-
-
-def _disk_full() -> Problem:
-    return Problem("disk-full", "the disk of the node's log is full; nothing was changed, try again when there is room")
-
-
-def _unknown(task_id: str, why: str = "the log did not answer in time") -> Problem:
-    detail = f"{why}; the change may or may not come into force: repeat the request under the same id"
-    return Problem("outcome-unknown", detail, more={"taskId": task_id})
-
-
-async def read_json(request: web.Request) -> Any:
-    """Return the JSON value of the body. Raises a Problem."""
-    if request.content_type != "application/json":
-        raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
-    document = parse_json(await request.read())
-    if isinstance(document, Fault):
-        raise of_faults([document])
-    return document
 
 
 # --- show ---------------------------------------------------------------------------------------
@@ -182,36 +46,9 @@ async def get_task(request: web.Request) -> web.Response:
     if wait_s and task.index <= seen:
         await site.feed.wait_for_task(task_id, wait_s)
         task = find_task(site, task_id)
-    if _etag(task) in request.headers.get("If-None-Match", ""):  # A list, whose members may be marked weak (W/).
-        return web.Response(status=304, headers={"ETag": _etag(task)})
-    return _task_response(site, task_id, status=200)
-
-
-def find_task(site: Site, task_id: str) -> Task:
-    """Return the task. Raises a Problem when there is none."""
-    task = site.replica.read(lambda table: table.task(task_id))
-    if task is None:
-        raise Problem("task-not-found", f"there is no task {task_id!r}; finished tasks are dropped after a while")
-    return task
-
-
-def _task_response(site: Site, task_id: str, *, status: int, headers: dict[str, str] | None = None) -> web.Response:
-    task = find_task(site, task_id)
-    waiting = {}
-    if task.state is State.QUEUED:
-        waiting = site.replica.read(lambda table: explain_all(table, [task]))
-    view = task_view(task, waiting.get(task.task_id))
-    return json_response(view, status=status, headers={"ETag": _etag(task), **(headers or {})})
-
-
-def _etag(task: Task) -> str:
-    return f'"{task.index}"'
-
-
-def json_response(view: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """Return *view* as JSON."""
-    body = json.dumps(view, ensure_ascii=False).encode(errors="replace")
-    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+    if was_seen(request, task):
+        return web.Response(status=304, headers={"ETag": etag_of(task)})
+    return task_response(site, task_id, status=200)
 
 
 # --- list ---------------------------------------------------------------------------------------
@@ -323,22 +160,20 @@ async def cancel_task(request: web.Request) -> web.Response:
     """Cancel a task: 200 when it is cancelled, 202 while its Job is being stopped."""
     site = site_of(request)
     known_parameters(request)
-    if "If-Match" in request.headers:
-        raise invalid_parameter("If-Match", "not supported by this version")
     task_id = request.match_info["task_id"]
+    command = Cancel(task_id=TaskId(task_id), if_index=expected_indexes(request))
 
     async def here() -> web.Response:
-        _, index = await _carry_out(request, Cancel(task_id=TaskId(task_id)), task_id)
+        _, index = await carry_out(request, command, task_id)
         status = 200 if find_task(site, task_id).state is State.CANCELLED else 202
-        return _task_response(site, task_id, status=status, headers={"Raftsman-Index": str(index)})
+        return task_response(site, task_id, status=status, headers={"Raftsman-Index": str(index)})
 
-    return await _or_forward(request, here, body={}, task_id=task_id)
+    return await here_or_at_the_leader(request, Write(task_id=task_id, body={}, here=here))
 
 
 def routes() -> list[web.RouteDef]:
-    """Return this resource's routes."""
+    """Return these routes."""
     return [
-        web.post("/v1/tasks", post_task),
         web.get("/v1/tasks", list_tasks),
         web.get("/v1/tasks/{task_id}", get_task),
         web.post("/v1/tasks/{task_id}/cancel", cancel_task),

@@ -7,10 +7,21 @@ import msgspec
 from raftsman.node.http.site import rfc3339
 from raftsman.raft.codec import unpack_spec
 from raftsman.raft.lifecycle import State
-from raftsman.raft.records import Attempt, Change, JobCounts, Task
+from raftsman.raft.records import BOUND_TYPES, Attempt, Change, JobCounts, Task
+from raftsman.scheduler.explanation import Explanation
+from raftsman.scheduler.filters import Exclusion
 from raftsman.scheduler.planner import Waiting
 from raftsman.wire.normal import to_wire
-from raftsman.wire.views import AttemptView, EventView, JobCountsView, TaskView, WaitingView
+from raftsman.wire.views import (
+    AttemptView,
+    ContextReasonView,
+    EventView,
+    ExplainView,
+    JobCountsView,
+    NodeReasonView,
+    TaskView,
+    WaitingView,
+)
 
 
 def task_view(task: Task, waiting: Waiting | None, *, brief: bool = False) -> TaskView:
@@ -34,19 +45,24 @@ def task_view(task: Task, waiting: Waiting | None, *, brief: bool = False) -> Ta
         "exitCode": task.exit_code,
         "error": task.error or None,
         "cause": task.cause.value if task.cause else None,
-        "retryOf": None,
+        "retryOf": task.retry_of or None,
         "job": job_view(task.job),
         "index": task.index,
     }
     if not brief:
-        tail = task.output_tail or None
         view |= {
             "attempts": [attempt_view(attempt)] if attempt else [],
-            "stdoutTail": tail,
-            # Kubernetes mixes both streams of a container: what went wrong is somewhere in it.
-            "stderrTail": tail if task.state is State.FAILED else None,
+            "stdoutTail": task.output_tail or None,
+            "stderrTail": _stderr_tail(task) or None,
         }
     return view  # type: ignore[return-value]
+
+
+def _stderr_tail(task: Task) -> str:
+    if task.type in BOUND_TYPES:
+        return task.error_tail
+    # Kubernetes mixes both streams of a container: what went wrong is somewhere in it.
+    return task.output_tail if task.state is State.FAILED else ""
 
 
 def attempt_view(attempt: Attempt) -> AttemptView:
@@ -71,9 +87,31 @@ def waiting_view(waiting: Waiting) -> WaitingView:
     return {
         "code": waiting.code,
         "message": waiting.message,
-        "nodes": [{"node": node, "code": no.code, "message": no.message} for node, no in waiting.nodes],
-        "contexts": [{"context": name, "code": no.code, "message": no.message} for name, no in waiting.contexts],
+        "nodes": _node_reasons(waiting.nodes),
+        "contexts": _context_reasons(waiting.contexts),
     }
+
+
+def explain_view(task_id: str | None, explanation: Explanation) -> ExplainView:
+    """Return where a task would run, as JSON."""
+    node, waiting = explanation.node, explanation.waiting
+    return {
+        "taskId": task_id,
+        "placeable": waiting is None,
+        "best": {"node": node, "context": explanation.context or None} if node is not None else None,
+        "waiting": waiting_view(waiting) if waiting else None,
+        "nodes": _node_reasons(explanation.nodes),
+        "contexts": _context_reasons(explanation.contexts),
+        "help": list(explanation.help),
+    }
+
+
+def _node_reasons(excluded: tuple[tuple[str, Exclusion], ...]) -> list[NodeReasonView]:
+    return [{"node": node, "code": no.code, "message": no.message} for node, no in excluded]
+
+
+def _context_reasons(excluded: tuple[tuple[str, Exclusion], ...]) -> list[ContextReasonView]:
+    return [{"context": name, "code": no.code, "message": no.message} for name, no in excluded]
 
 
 def job_view(job: JobCounts | None) -> JobCountsView | None:

@@ -27,6 +27,7 @@ from raftsman.node.settings.model import (
 )
 from raftsman.node.settings.rules import RULES
 from raftsman.node.settings.schema import KeyPath, Kind, concrete_paths, dotted
+from raftsman.node.settings.showing import show
 from raftsman.node.settings.sources import Given, Source, from_environment, from_file, from_flags
 from raftsman.node.settings.values import BadValue, parse_address, parse_value
 
@@ -55,7 +56,12 @@ def load(
     faults = [*_faults_of(sources), *faults, *_broken_rules(settings, given, {fault.key for fault in faults})]
     if faults:
         raise SettingsError(sorted(faults, key=lambda fault: (fault.line is None, fault.line or 0)))
-    return Loaded(settings=settings, origins=_origins(given, values), warnings=variables.warnings)
+    return Loaded(
+        settings=settings,
+        origins=_origins(given, values),
+        shown=show(settings, values, given),
+        warnings=variables.warnings,
+    )
 
 
 def _parsed(

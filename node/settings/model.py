@@ -130,11 +130,24 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One key: its value as TOML writes it, and where that comes from."""
+
+    path: tuple[str, ...]
+    value: str
+    origin: Origin
+    line: int | None = None  # Of the file.
+    variable: str = ""
+    derived: bool = False  # Nobody has set it: it follows from other keys.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """Settings, who set each key, and what deserves a second look without being wrong."""
 
     settings: Settings
     origins: Mapping[str, Origin]
+    shown: tuple[Shown, ...]  # Every key, in the order of the schema.
     warnings: tuple[str, ...] = ()
 
 

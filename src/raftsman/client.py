@@ -27,7 +27,17 @@ from raftsman.exchange import ANSWER_TIMEOUT_S, Answer, Request
 from raftsman.follow import LogCut, LogEnd, LogLine, LogRecord, follow_events, follow_log
 from raftsman.ulid import new_task_id
 from raftsman.wire.durations import format_duration_ms
-from raftsman.wire.views import ClusterView, ContextsView, EventView, ListView, TaskView, VersionView
+from raftsman.wire.views import (
+    ClusterView,
+    ContextsView,
+    EventView,
+    ExplainView,
+    LimitsView,
+    ListView,
+    PlanView,
+    TaskView,
+    VersionView,
+)
 
 __all__ = ["Client", "LogCut", "LogEnd", "LogLine", "LogRecord", "TaskFilters", "is_ended"]
 
@@ -141,6 +151,33 @@ class Client:
         Raises NotFound, Conflict when it has ended otherwise, OutcomeUnknown.
         """
         return _task(self._ask(Request(method="POST", path=_path(task_id, "cancel"), changes_task=task_id)))
+
+    def retry(self, task_id: str, *, new_id: str | None = None) -> TaskView:
+        """Submit a new task of the same spec as one that has ended, and return it.
+
+        Its id is made before the first try, or is *new_id*: the same id again is the same retry. Raises NotFound,
+        Conflict when the task has not ended, InvalidSpec when its context is gone, OverLimit, OutcomeUnknown.
+        """
+        new_id = new_id or new_task_id()
+        body = json.dumps({"taskId": new_id}).encode()
+        path, headers = _path(task_id, "retry"), {"Content-Type": _JSON}
+        return _task(self._ask(Request(method="POST", path=path, headers=headers, body=body, changes_task=new_id)))
+
+    def explain(self, task_id: str) -> ExplainView:
+        """Return where a task would run now, what is excluded and why, and what would help. Raises NotFound."""
+        view: ExplainView = _object(self._ask(Request(path=_path(task_id, "explain"))))
+        return view
+
+    def plan(self, specs: Mapping[str, object] | Sequence[Mapping[str, object]]) -> Sequence[ExplainView]:
+        """Return where tasks would run if they were submitted now, one after the other. Nothing is submitted.
+
+        Raises InvalidSpec with every fault, OverLimit.
+        """
+        tasks = [specs] if isinstance(specs, Mapping) else [*specs]
+        body = json.dumps({"tasks": tasks}, allow_nan=False).encode()
+        request = Request(method="POST", path="/v1/plan", headers={"Content-Type": _JSON}, body=body)
+        view: PlanView = _object(self._ask(request))
+        return view["items"]
 
     # --- waiting ----------------------------------------------------------------------------------
 
@@ -263,6 +300,11 @@ class Client:
     def contexts(self) -> ContextsView:
         """Return the Kubernetes clusters that the nodes know, and who reaches them."""
         view: ContextsView = _object(self._ask(Request(path="/v1/contexts")))
+        return view
+
+    def limits(self) -> LimitsView:
+        """Return every bound that a user can meet, as the answering node has them."""
+        view: LimitsView = _object(self._ask(Request(path="/v1/limits")))
         return view
 
     def version(self) -> VersionView:

@@ -178,15 +178,18 @@ def _read_once(
 ) -> Generator[T, None, _Reading]:
     said_something = False
     with reopen() as answer:
-        try:
-            for record in records_of(answer):
-                said_something = True
-                yield record
-                if is_last(record):
-                    return _Reading(said_something, over=True)
-        except ConnectionFailed:
-            return _Reading(said_something)  # Another node, or the same one later, has the rest.
-    return _Reading(said_something, whole=True)
+        records = records_of(answer)
+        while True:
+            try:
+                record = next(records)
+            except StopIteration:
+                return _Reading(said_something, whole=True)
+            except ConnectionFailed:
+                return _Reading(said_something)  # Another node, or the same one later, has the rest.
+            said_something = True
+            yield record
+            if is_last(record):
+                return _Reading(said_something, over=True)
 
 
 def _object(line: bytes) -> Mapping[str, Any]:

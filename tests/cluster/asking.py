@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.harness.contract import check_answer
 from tests.harness.nodes import NodeProcess
 
 CONTEXT = "dark"
@@ -38,10 +39,12 @@ class Answer:
 def ask(
     node: NodeProcess, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """Send one request to *node*; a *body* that is not bytes goes as JSON."""
+    """Send one request to *node*; a *body* that is not bytes goes as JSON. The answer must be a documented one."""
     raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     status, given, content = node.request(method, path, raw, headers)
-    return Answer(status, {name.lower(): value for name, value in given.items()}, content)
+    answer = Answer(status, {name.lower(): value for name, value in given.items()}, content)
+    check_answer(method, path, answer.status, answer.headers, answer.body)
+    return answer
 
 
 def get(node: NodeProcess, path: str, **headers: str) -> Answer:
@@ -98,9 +101,9 @@ def send_raw(node: NodeProcess, raw: bytes, *, within_s: float = 5.0) -> bytes:
     return received
 
 
-def open_stream(node: NodeProcess, path: str) -> socket.socket:
-    """Ask for *path* as ndjson, and return the connection on which the answer comes."""
+def open_stream(node: NodeProcess, path: str, *, media_type: str = NDJSON) -> socket.socket:
+    """Ask for *path* as a stream, and return the connection on which the answer comes."""
     address = urlsplit(node.url)
     connection = socket.create_connection((address.hostname, address.port or 0), timeout=5)
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {NDJSON}\r\nConnection: close\r\n\r\n".encode())
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {media_type}\r\nConnection: close\r\n\r\n".encode())
     return connection

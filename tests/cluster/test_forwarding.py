@@ -53,7 +53,7 @@ def test_without_the_token_nothing_is_changed(node: NodeProcess) -> None:
     assert get(node, f"/v1/tasks/{task['taskId']}").json["state"] == "queued"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v1/version"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v1/version", "/v1/limits", "/v1/openapi.json"])
 def test_probes_need_no_token(node: NodeProcess, path: str) -> None:
     assert raw_get(node, path, "").status == 200
 

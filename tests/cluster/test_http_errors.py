@@ -136,6 +136,10 @@ def test_what_is_no_json_is_malformed(node: NodeProcess, raw: bytes, pointer: st
         ("/v1/tasks/known/logs?attempt=2", "attempt"),
         ("/v1/tasks/known/logs?follow=1", "follow"),
         ("/v1/tasks/known/logs?stream=both", "stream"),
+        ("/v1/tasks/known/logs?since=yesterday", "since"),
+        ("/v1/tasks/known/explain?verbose=true", "verbose"),
+        ("/v1/limits?x=y", "x"),
+        ("/v1/openapi.json?x=y", "x"),
         ("/v1/tasks/known/logs?container=other", "container"),
         ("/v1/cluster?verbose=true", "verbose"),
         ("/v1/contexts?name=x", "name"),
@@ -153,8 +157,18 @@ def test_a_parameter_that_cannot_be_used_is_named(node: NodeProcess, path: str, 
 @pytest.mark.parametrize(
     ("method", "path", "header", "value"),
     [
-        ("POST", "/v1/tasks", "Idempotency-Key", "7"),
-        ("POST", "/v1/tasks/one/cancel", "If-Match", '"7"'),
+        ("POST", "/v1/tasks", "Idempotency-Key", ""),
+        ("POST", "/v1/tasks", "Idempotency-Key", "two words"),
+        ("POST", "/v1/tasks", "Idempotency-Key", "é"),
+        ("POST", "/v1/tasks", "Idempotency-Key", "x" * 256),
+        ("POST", "/v1/tasks/one/retry", "Idempotency-Key", "two words"),
+        ("POST", "/v1/tasks/one/cancel", "If-Match", "7"),
+        ("POST", "/v1/tasks/one/cancel", "If-Match", '"7" "8"'),
+        ("POST", "/v1/tasks/one/cancel", "If-Match", ""),
+        ("GET", "/v1/events", "Last-Event-ID", "x"),
+        ("GET", "/v1/tasks/known/events", "Last-Event-ID", "1.x"),
+        ("GET", "/v1/tasks/known/logs", "Last-Event-ID", "1"),
+        ("GET", "/v1/tasks/known/logs", "Last-Event-ID", "1/yesterday/1"),
         ("GET", "/v1/tasks", "Raftsman-Min-Index", "-1"),
         ("GET", "/v1/tasks", "Raftsman-Min-Index", "x"),
         ("GET", "/v1/tasks", "Raftsman-Min-Index", "²"),
@@ -164,8 +178,11 @@ def test_a_parameter_that_cannot_be_used_is_named(node: NodeProcess, path: str, 
 def test_a_header_that_cannot_be_used_is_named(
     node: NodeProcess, method: str, path: str, header: str, value: str
 ) -> None:
+    if "/known/" in path:
+        ask(node, "POST", "/v1/tasks", spec("known"))
     body = spec("unseen") if path == "/v1/tasks" and method == "POST" else None
-    document = check_problem(ask(node, method, path, body, {header: value}), 400, "invalid-parameter")
+    headers = {header: value, "Accept": "text/event-stream"}
+    document = check_problem(ask(node, method, path, body, headers), 400, "invalid-parameter")
     assert document["detail"].startswith(f"{header}: ")
     check_problem(get(node, "/v1/tasks/unseen"), 404, "task-not-found")
 

@@ -29,6 +29,7 @@ from raftsman.raft.commands import (
     MemberUpdated,
     Reassign,
     Report,
+    Retry,
     Submit,
 )
 from raftsman.raft.lifecycle import Cause, Signal, StopKind
@@ -41,6 +42,7 @@ from raftsman.raft.records import (
     MemberContext,
     NodeId,
     Row,
+    ShellSpec,
     TaskId,
     TaskSpec,
 )
@@ -98,6 +100,7 @@ ATTEMPTS = st.sampled_from([1, 1, 1, 1, 1, 2])
 UIDS = st.sampled_from(["u1", "u1", "", "u2"])
 TEXTS = st.sampled_from(["", "because", "日本" * 700])
 INSTANTS = st.integers(0, 2**40).map(Instant)
+KEYS = st.sampled_from(["", "", "k1", "k2"])
 
 SPECS = st.builds(
     lambda context, priority: pack_spec(
@@ -105,14 +108,18 @@ SPECS = st.builds(
     ),
     CONTEXTS,
     st.sampled_from([0, 0, 7]),
-)
+) | st.just(pack_spec(TaskSpec(type="shell", shell=ShellSpec(command="true"))))
 
 MEMBERS = st.builds(
-    lambda node, names: Member(
-        node=node, url=f"http://{node}", contexts=tuple(MemberContext(name=name) for name in sorted(names))
+    lambda node, names, slots: Member(
+        node=node,
+        url=f"http://{node}",
+        contexts=tuple(MemberContext(name=name) for name in sorted(names)),
+        slots=slots,
     ),
     NODES,
     st.sets(CONTEXTS, min_size=1),
+    st.sampled_from([0, 1, 2]),
 )
 
 REPORTS = st.builds(
@@ -132,6 +139,7 @@ REPORTS = st.builds(
     unreachable=st.booleans(),
     job=st.none() | st.builds(JobCounts, active=st.integers(0, 1)),
     output_tail=TEXTS,
+    error_tail=TEXTS,
 )
 
 
@@ -144,9 +152,10 @@ def commands() -> st.SearchStrategy[Command]:
         *[st.builds(Assign, task_id=TASKS, attempt=ATTEMPTS, node=NODES)] * 2,
         *[reassignments] * 3,
         *[expiries] * 2,
-        *[st.builds(Cancel, task_id=TASKS)] * 2,
+        *[st.builds(Cancel, task_id=TASKS, if_index=st.none() | st.tuples(st.integers(1, 12)))] * 2,
         *[st.builds(Forget, task_ids=st.lists(TASKS, min_size=1, max_size=2).map(tuple))] * 2,
-        *[st.builds(Submit, task_id=TASKS, spec=SPECS, submitter_node=NODES)] * 2,
+        *[st.builds(Submit, task_id=TASKS, spec=SPECS, submitter_node=NODES, key=KEYS, id_made=st.booleans())] * 2,
+        st.builds(Retry, task_id=TASKS, retry_of=TASKS, key=KEYS, id_made=st.booleans()),
         *[st.builds(MemberLost, node=NODES)] * 2,
         st.builds(MemberBack, node=NODES),
         st.builds(MemberJoined, member=MEMBERS),

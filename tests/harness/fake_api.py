@@ -106,6 +106,22 @@ def line(text: str, at: str = AT, attempt: int = 1) -> Json:
 
 END = {"end": "complete", "reason": None}
 
+PLACEABLE: Json = {
+    "placeable": True,
+    "best": {"node": "alpha", "context": "dev-a"},
+    "waiting": None,
+    "nodes": [{"node": "beta", "code": "excluded", "message": "the task excludes node beta"}],
+    "contexts": [],
+    "help": [],
+}
+UNPLACEABLE: Json = PLACEABLE | {
+    "placeable": False,
+    "best": None,
+    "waiting": {"code": "no-node", "message": "no node can take it", "nodes": [], "contexts": []},
+    "contexts": [{"context": "dev-a", "code": "context-unreachable", "message": "nobody reaches it"}],
+    "help": ["take the node out of constraints.excludedNodes"],
+}
+
 
 class FakeApi:
     """One node's API. Tests read ``seen`` and fill the rest; use it as a context manager."""
@@ -121,6 +137,8 @@ class FakeApi:
         self.index = 1
         self.cluster: Json = {}
         self.contexts: list[Json] = []
+        self.explanation: Json = PLACEABLE
+        """What every explanation and plan says, but for the task's id."""
         self.page_rows = 1000
         self._changed = threading.Condition()
         self._shown: dict[str, int] = {}  # By task: the index of what was shown last.
@@ -158,11 +176,9 @@ class FakeApi:
     def answer(self, request: Seen) -> Answer | list[Json | str]:
         """Return a whole answer, or the records of a stream."""
         parts = [unquote(part) for part in request.path.split("/")[2:]]
+        if request.method == "POST":
+            return self._answer_post(parts, request)
         match request.method, parts:
-            case "POST", ["tasks"]:
-                return self._submit(request.body)
-            case "POST", ["tasks", task_id, "cancel"]:
-                return self._cancel(task_id)
             case "GET", ["tasks", task_id, *rest]:
                 return self._answer_about(task_id, rest, request)
             case "GET", ["tasks"]:
@@ -170,8 +186,21 @@ class FakeApi:
             case "GET", ["events"]:
                 return self._events(self.events, request)
         documents = {"cluster": self.cluster, "contexts": {"items": self.contexts}, "version": {"version": "9.9.9"}}
+        documents["limits"] = {"submission": {"specBytes": 7}}
         if request.method == "GET" and parts[0] in documents:
             return Answer(200, documents[parts[0]])
+        return problem(404, "not-found", "there is nothing here")
+
+    def _answer_post(self, parts: list[str], request: Seen) -> Answer:
+        match parts:
+            case ["tasks"]:
+                return self._submit(request.body)
+            case ["tasks", task_id, "cancel"]:
+                return self._cancel(task_id)
+            case ["tasks", task_id, "retry"]:
+                return self._retry(task_id, request.body)
+            case ["plan"]:
+                return Answer(200, {"items": [self.explanation | {"taskId": None} for _ in request.body["tasks"]]})
         return problem(404, "not-found", "there is nothing here")
 
     def _answer_about(self, task_id: str, rest: list[str], request: Seen) -> Answer | list[Json | str]:
@@ -180,6 +209,8 @@ class FakeApi:
         if rest == ["logs"]:
             streams = self.logs.get(task_id, [[END]])
             return streams.pop(0) if len(streams) > 1 else streams[0]
+        if rest == ["explain"]:
+            return Answer(200, self.explanation | {"taskId": task_id})
         if rest == ["events"]:
             return self._events([each for each in self.events if each["taskId"] == task_id], request)
         return self._show(task_id, request.query)
@@ -225,6 +256,18 @@ class FakeApi:
             return Answer(200, self.tasks[task_id])
         self.move(task_id, known["state"], conditions=["stopping"])
         return Answer(202, self.tasks[task_id])
+
+    def _retry(self, task_id: str, body: Json) -> Answer:
+        known = self.tasks.get(task_id)
+        if known is None:
+            return problem(404, "task-not-found", f"there is no task {task_id}")
+        if known["completedAt"] is None:
+            return problem(409, "not-ended", f"{task_id} is {known['state']}")
+        new = self.tasks.get(body["taskId"])
+        if new is not None:
+            return Answer(200, new, {"Idempotent-Replayed": "true"})
+        self.put(task(body["taskId"], retryOf=task_id))
+        return Answer(201, self.tasks[body["taskId"]])
 
     def _events(self, known: list[Json], request: Seen) -> Answer | list[Json | str]:
         after = int(request.query.get("after", "0").partition(".")[0])

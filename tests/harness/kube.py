@@ -61,7 +61,13 @@ class Kube:
     def create(self, namespace: str, *documents: Json) -> None:
         """Create the objects."""
         self.run(
-            "create", "-n", namespace, "-f", "-", document={"apiVersion": "v1", "kind": "List", "items": documents}
+            "create",
+            "--validate=false",
+            "-n",
+            namespace,
+            "-f",
+            "-",
+            document={"apiVersion": "v1", "kind": "List", "items": documents},
         )
 
     @contextmanager

@@ -29,6 +29,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "member-lost": ("node",),
     "member-back": ("node",),
     "submit": ("task_id",),
+    "retry": ("task_id", "retry_of"),
     "assign": ("task_id", "attempt", "node"),
     "reassign": ("task_id", "attempt", "from_node", "node"),
     "report": ("task_id", "attempt", "node", "signal"),
@@ -135,10 +136,14 @@ def _member(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _submission(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of the command, of the specification and of its ``k8sJob`` block, side by side."""
-    own: dict[str, Any] = {name: fields.pop(name) for name in ("task_id", "submitter_node") if name in fields}
+    """Fields of the command, of the specification and of its block, side by side; ``command``: of a shell task."""
+    names = ("task_id", "submitter_node", "key", "id_made")
+    own: dict[str, Any] = {name: fields.pop(name) for name in names if name in fields}
     if "spec" in fields:
         return {**own, "spec": bytes.fromhex(fields["spec"])}
+    if "command" in fields:
+        spec = msgspec.convert({"type": "shell", "shell": {"command": fields.pop("command")}, **fields}, TaskSpec)
+        return {**own, "spec": pack_spec(spec)}
     job = {"context": "prod", "image": "busybox"}
     job |= {name: fields.pop(name) for name in ("context", "image", "namespace") if name in fields}
     spec = msgspec.convert({"type": "k8s_job", "k8s_job": job, **fields}, TaskSpec, strict=False)
@@ -152,11 +157,19 @@ def _report(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _cancellation(fields: dict[str, Any]) -> dict[str, Any]:
+    """``if-index=3,5``: one of these."""
+    if "if_index" in fields:
+        fields["if_index"] = fields["if_index"].split(",")
+    return fields
+
+
 SHORTHANDS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "member-joined": _member,
     "member-updated": _member,
     "submit": _submission,
     "report": _report,
+    "cancel": _cancellation,
 }
 
 
@@ -166,7 +179,8 @@ SHORTHANDS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 def _verdict(verdict: Verdict) -> str:
     if isinstance(verdict, Refused):
         return f"refused, {verdict.code}: {verdict.detail}"
-    return "accepted, nothing changes" if verdict.repeated else "accepted"
+    found = f": it is {verdict.found}" if verdict.found else ""
+    return f"accepted, nothing changes{found}" if verdict.repeated else "accepted"
 
 
 def _change(change: Change) -> str:
@@ -230,10 +244,17 @@ def _fields(row: Row, *, hidden: tuple[str, ...]) -> Iterator[str]:
             yield f"{name}: {value}"
 
 
+def _show_keys(table: TaskTable) -> Iterator[str]:
+    yield from (f"used at {use.at} for {use.task_id}" for use in table.keys.values())
+    if not table.keys:
+        yield "no keys"
+
+
 LOOKS: Mapping[str, Callable[..., Iterator[str]]] = {
     "task": _show_task,
     "wishes": _show_wishes,
     "history": _show_history,
     "tasks": _show_tasks,
     "members": _show_members,
+    "keys": _show_keys,
 }

@@ -13,6 +13,7 @@ from raftsman.raft.records import (
     MemberContext,
     NodeId,
     Placement,
+    ShellSpec,
     Task,
     TaskId,
     TaskSpec,
@@ -44,14 +45,14 @@ def context(
     )
 
 
-def member(node: str, *contexts: MemberContext) -> Member:
-    """Return a member that has *contexts*, or else the reachable context prod."""
-    return Member(node=NodeId(node), url=f"http://{node}", contexts=contexts or (context(),))
+def member(node: str, *contexts: MemberContext, slots: int = 0) -> Member:
+    """Return a member that has *contexts*, or else the reachable context prod, and *slots* for shell tasks."""
+    return Member(node=NodeId(node), url=f"http://{node}", contexts=contexts or (context(),), slots=slots)
 
 
-def joined(node: str, *contexts: MemberContext) -> MemberJoined:
+def joined(node: str, *contexts: MemberContext, slots: int = 0) -> MemberJoined:
     """Return the command that ``member`` joins by."""
-    return MemberJoined(member=member(node, *contexts))
+    return MemberJoined(member=member(node, *contexts, slots=slots))
 
 
 def spec(
@@ -71,6 +72,11 @@ def spec(
         start_timeout_ms=start_timeout_ms,
         placement=placement or Placement(),
     )
+
+
+def shell(command: str = "true", *, placement: Placement | None = None) -> TaskSpec:
+    """Return a specification of a shell task."""
+    return TaskSpec(type="shell", shell=ShellSpec(command=command), placement=placement or Placement())
 
 
 def submit(task_id: str, of: TaskSpec | None = None, *, submitter: str = "") -> Submit:

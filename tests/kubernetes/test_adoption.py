@@ -180,6 +180,7 @@ def lost(client: Client, node: NodeProcess) -> bool:
     return any(member["name"] == node.name and not member["alive"] for member in client.cluster()["members"])
 
 
+@pytest.mark.kubelet
 def test_a_node_that_slept_through_a_cancellation_starts_nothing(nodes: NodeGroup, first: Place) -> None:
     # The quota on Jobs holds the creation back; when the node wakes up, its table still says that the Job is due.
     kube, quota = first.kube, {"metadata": {"name": "no-jobs"}, "spec": {"hard": {"count/jobs.batch": "0"}}}

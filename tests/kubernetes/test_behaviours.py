@@ -204,6 +204,7 @@ def _kubeconfig_of_account(place: Place) -> Json:
     return document
 
 
+@pytest.mark.kubelet
 def test_output_that_cannot_be_fetched_does_not_change_the_outcome(mute: NodeGroup, first: Place) -> None:
     client = mute.client()
     ids = [

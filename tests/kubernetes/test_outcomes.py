@@ -17,7 +17,7 @@ pytestmark = pytest.mark.kubernetes
 
 Ended = Callable[[str], TaskView]
 
-MISSING_IMAGE = "busybox:raftsman-has-no-such-tag"
+MISSING_IMAGE = "registry.invalid/raftsman:has-no-such-tag"
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_an_image_that_is_not_there_fails_the_task_in_the_registrys_words(
     )
     message = task["attempts"][0]["message"] or ""
     assert MISSING_IMAGE.partition(":")[2] in message
-    assert re.search(r"not found|denied|unauthorized|unknown", message), message
+    assert re.search(r"not found|denied|unauthorized|unknown|no such host", message), message
     assert not places[0].jobs(submitted["image"])
     assert not places[0].pods(submitted["image"])
 

@@ -28,7 +28,7 @@ def submitted(client: Client, places: Places) -> Mapping[str, str]:
     first, _ = places
     stories = ("running", "obedient", "waiting", "queued", "timeout", "polite", "start", "words")
     ids = {story: new_id(story) for story in stories}
-    missing = {"image": "busybox:raftsman-has-no-such-tag"}
+    missing = {"image": "registry.invalid/raftsman:has-no-such-tag"}
     for spec in (
         first.shell(ids["running"], ENDLESS),
         first.shell(ids["obedient"], OBEDIENT),

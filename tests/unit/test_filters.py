@@ -5,10 +5,10 @@ import inspect
 import msgspec
 import pytest
 
-from raftsman.raft.records import Instant, Member, Placement, Task
+from raftsman.raft.records import Instant, Member, NodeId, Placement, Task
 from raftsman.scheduler import filters
 from raftsman.scheduler.filters import CONTEXT_FILTERS, LOAD_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
-from tests.harness.tables import context, find, member, spec, submit, table_of
+from tests.harness.tables import context, find, member, shell, spec, submit, table_of
 
 
 def task(placement: Placement | None = None) -> Task:
@@ -62,6 +62,24 @@ def test_targets_exclude_all_others_when_there_are_any() -> None:
     assert filters.targeted(task(Placement(target_nodes=("alpha",))), ALPHA) is None
     assert filters.targeted(task(Placement(target_nodes=("beta",))), ALPHA) == Exclusion(
         "not-targeted", "the task targets beta"
+    )
+
+
+def test_a_shell_task_needs_a_node_with_slots_and_a_kubernetes_task_does_not() -> None:
+    command = find(table_of(submit("t", shell())), "t")
+    assert filters.runs_type(command, member("alpha", slots=1)) is None
+    assert filters.runs_type(task(), ALPHA) is None
+    assert filters.runs_type(command, ALPHA) == Exclusion(
+        "type-not-allowed", "node alpha runs no shell tasks (executor.allow_shell)"
+    )
+
+
+def test_slots_are_full_when_as_many_shell_attempts_are_there() -> None:
+    command, two = find(table_of(submit("t", shell())), "t"), member("alpha", slots=2)
+    assert filters.has_free_slot(command, two, {NodeId("alpha"): 1}) is None
+    assert filters.has_free_slot(task(), two, {NodeId("alpha"): 9}) is None
+    assert filters.has_free_slot(command, two, {NodeId("alpha"): 2}) == Exclusion(
+        "slots-full", "node alpha has all its 2 slots in use"
     )
 
 

@@ -31,7 +31,7 @@ async def _begin_and_raise(request: web.Request) -> web.StreamResponse:
         yield b"one\n"
         raise ZeroDivisionError("a bug of ours")
 
-    return await stream(request, lines(), content_type=NDJSON, heartbeat=b"\n")
+    return await stream(request, lines(), content_type=NDJSON)
 
 
 async def _silent(request: web.Request) -> web.StreamResponse:
@@ -39,7 +39,7 @@ async def _silent(request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
         yield b"never"
 
-    return await stream(request, nothing(), content_type=NDJSON, heartbeat=b"\n")
+    return await stream(request, nothing(), content_type=NDJSON)
 
 
 ROUTES = [

@@ -154,6 +154,23 @@ async def test_tail_counts_lines_from_the_end(tmp_path: Path, tail: int, seen: l
     assert await texts(output, tail=tail) == seen
 
 
+async def test_one_stream_is_read_alone_and_its_tail_counts_its_lines_only(tmp_path: Path) -> None:
+    output = OutputStore(tmp_path, KeepLimits(head_bytes=200, tail_bytes=300)).open("train-7", 1)
+    for n in range(30):
+        output.append(at_second(n), "stderr" if n % 3 == 0 else "stdout", b"%02d" % n)
+    output.finish("complete")
+
+    async def errors(tail: int | None) -> list[str]:
+        return [each.line async for each in output.read(tail=tail, stream="stderr") if isinstance(each, LogLine)]
+
+    everything = await errors(None)
+    assert [line for line in everything if int(line) % 3] == []
+    assert everything[-3:] == ["21", "24", "27"]
+    for tail in range(len(everything) + 2):
+        assert await errors(tail) == everything[max(0, len(everything) - tail) :]
+    assert output.tail_text(8, stream="stderr") == "21\n24\n27"
+
+
 async def test_since_shows_what_is_not_older_and_no_cut_before_it(tmp_path: Path) -> None:
     output = OutputStore(tmp_path, NARROW).open("t", 1)
     for second in range(10, 22):

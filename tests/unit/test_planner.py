@@ -14,7 +14,7 @@ from raftsman.raft.table import TaskTable
 from raftsman.scheduler.filters import Exclusion
 from raftsman.scheduler.planner import Plan, Waiting, explain, explain_all, plan
 from tests.harness.arbitrary import commands, entries
-from tests.harness.tables import apply, assign, context, find, joined, report, spec, submit, table_of
+from tests.harness.tables import apply, assign, context, find, joined, report, shell, spec, submit, table_of
 
 
 def placed(planned: Plan) -> dict[str, str]:
@@ -252,6 +252,41 @@ def test_an_attempt_stays_where_it_is_while_nobody_else_can_reach_its_job() -> N
 
 def test_no_more_attempts_move_at_a_time_than_a_plan_may_hold(halved: TaskTable) -> None:
     assert len(plan(halved, limit=1).reassignments) == 1
+
+
+# --- tasks of the node itself -------------------------------------------------------------------
+
+
+def test_shell_tasks_fill_the_slots_and_the_rest_waits_for_one() -> None:
+    table = table_of(joined("alpha", slots=1), joined("beta", slots=2), joined("gamma"))
+    apply(table, *(submit(f"t{number}", shell()) for number in range(5)))
+    planned = plan(table)
+    assert Counter(placed(planned).values()) == {"alpha": 1, "beta": 2}
+    assert [*planned.waiting] == ["t3", "t4"]
+    waiting = planned.waiting["t4"]
+    assert waiting.code == "no-slot"
+    assert {node: exclusion.code for node, exclusion in waiting.nodes} == {
+        "alpha": "slots-full",
+        "beta": "slots-full",
+        "gamma": "type-not-allowed",
+    }
+    apply(table, *planned.assignments)
+    assert plan(table).assignments == ()
+
+
+def test_a_shell_attempt_moves_from_a_lost_node_before_it_has_started_and_never_after() -> None:
+    table = table_of(joined("alpha", slots=4), submit("started", shell()), submit("not", shell()))
+    apply(table, assign("started", "alpha"), assign("not", "alpha"), report("started", "alpha", Signal.START))
+    apply(table, joined("beta", slots=4), lost("alpha"))
+    assert [(move.task_id, move.node) for move in plan(table).reassignments] == [("not", "beta")]
+    apply(table, *plan(table).reassignments)
+    assert find(table, "not").node == "beta"
+
+
+def test_a_shell_attempt_does_not_move_where_no_slot_is_free() -> None:
+    table = table_of(joined("alpha", slots=1), joined("beta", slots=1), submit("a", shell()), submit("b", shell()))
+    apply(table, assign("a", "alpha"), assign("b", "beta"), lost("alpha"))
+    assert plan(table).reassignments == ()
 
 
 # --- repeatable -------------------------------------------------------------------------------

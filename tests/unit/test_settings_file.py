@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from raftsman.node.settings import file as settings_file
 from raftsman.node.settings import Loaded, SettingsError
+from raftsman.node.settings import file as settings_file
 
 
 @pytest.fixture

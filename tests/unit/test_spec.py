@@ -265,12 +265,6 @@ def test_an_invalid_task_is_refused_where_it_is_wrong(document: object, where: s
 @pytest.mark.parametrize(
     ("fields", "where"),
     [
-        ({"type": "container"}, "/type"),
-        ({"type": "subagent"}, "/type"),
-        ({"type": "claude_relay"}, "/type"),
-        ({"container": {}}, "/container"),
-        ({"subagent": {"prompt": ""}}, "/subagent"),
-        ({"claudeRelay": {}}, "/claudeRelay"),
         ({"requirements": {}}, "/requirements"),
         ({"retry": {"maxAttempts": 1}}, "/retry"),
         ({"onUnreachable": {"requeueAfterMs": 1}}, "/onUnreachable"),
@@ -279,28 +273,6 @@ def test_an_invalid_task_is_refused_where_it_is_wrong(document: object, where: s
 )
 def test_fields_whose_work_is_not_done_here_are_refused_not_ignored(fields: dict[str, Any], where: str) -> None:
     assert places(task(**fields)) == {("not-implemented-here", where)}
-
-
-def test_a_shell_task_has_a_command_and_no_k8s_job() -> None:
-    shell = {"type": "shell", "shell": {"command": "ls", "workingDirectory": "/srv"}}
-    assert normal(shell)["shell"] == {"command": "ls", "working_directory": "/srv"}
-    assert places({"type": "shell"}) == {("invalid-spec", "/shell")}
-    assert places({**shell, "k8sJob": task()["k8sJob"]}) == {("invalid-spec", "/k8sJob")}
-    assert places(task(shell={"command": "ls"})) == {("invalid-spec", "/shell")}
-
-
-@pytest.mark.parametrize(
-    ("block", "where"),
-    [
-        ({}, ("invalid-spec", "/shell/command")),
-        ({"command": "  "}, ("invalid-spec", "/shell/command")),
-        ({"command": "a\0b"}, ("invalid-spec", "/shell/command")),
-        ({"command": "ls", "workingDirectory": "srv"}, ("invalid-spec", "/shell/workingDirectory")),
-        ({"command": "ls", "sandboxed": True}, ("not-implemented-here", "/shell/sandboxed")),
-    ],
-)
-def test_an_invalid_shell_block_is_refused_where_it_is_wrong(block: dict[str, Any], where: tuple[str, str]) -> None:
-    assert places({"type": "shell", "shell": block}) == {where}
 
 
 def test_all_faults_are_found_at_once_and_sorted_by_pointer() -> None:

@@ -23,7 +23,11 @@ NESTING = 3
 POSITIONAL = 5
 
 HTTP_SERVERS = ("node/http/", "executor/sandbox/")
-SERVER_COMMANDS = {f"src/raftsman/cli/{name}.py" for name in ("serve", "dev", "demo", "log", "pki", "fsck")}
+SERVER_COMMANDS = {
+    f"src/raftsman/cli/{name}.py"
+    for name in ("serve", "dev", "demo", "playing", "context", "config", "doctor", "log", "pki", "fsck")
+}
+"""Those that run a server, and those that read what one on this machine would read: its settings, its disk."""
 CODE_FROM_BYTES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"}
 CODE_FROM_TEXT = {"eval", "exec", "compile", "__import__"}
 INDEX_HOSTS = re.compile(r"\bpy[p]i\.|python[h]osted|(?<!emit-)index[-]url|/[s]imple/")
@@ -130,10 +134,15 @@ def test_only_the_http_folders_know_aiohttps_server() -> None:
 def test_what_users_import_never_imports_the_server_unless_it_is_one_and_then_inside_its_function() -> None:
     packages = [f"raftsman.{folder}" for folder in FOLDERS]
     for path in (ROOT / "src" / "raftsman").rglob("*.py"):
-        everywhere = [name for name in all_imports(path) if lies_in(name, packages)]
+        types = {*chain(*(imports(ast.walk(node)) for node in ast.walk(tree_of(path)) if _is_for_types_only(node)))}
+        everywhere = [name for name in all_imports(path) if lies_in(name, packages) and name not in types]
         inside = [*chain(*(imports(ast.walk(node)) for node in ast.walk(tree_of(path)) if isinstance(node, Function)))]
         assert not everywhere or name_of(path) in SERVER_COMMANDS, f"{name_of(path)} imports {everywhere}"
         assert set(everywhere) <= set(inside), f"{name_of(path)} imports {everywhere} outside of its function"
+
+
+def _is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def test_nothing_turns_bytes_or_text_into_code() -> None:

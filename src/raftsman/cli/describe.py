@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import click
 
 from raftsman.cli import rows
+from raftsman.cli.explaining import reason_lines
 from raftsman.cli.faults import failure_story
 from raftsman.cli.options import connection_options, open_client
 from raftsman.cli.printing import output_option, print_value
@@ -89,10 +90,7 @@ def _pairs(mapping: object) -> str:
 
 def _waiting_lines(waiting: WaitingView) -> Iterator[str]:
     yield f"  {plain(waiting['message'])} ({plain(waiting['code'])})"
-    for node in waiting["nodes"]:
-        yield f"    node {plain(node['node'])}: {plain(node['message'])} ({plain(node['code'])})"
-    for context in waiting["contexts"]:
-        yield f"    context {plain(context['context'])}: {plain(context['message'])} ({plain(context['code'])})"
+    yield from (f"  {line}" for line in reason_lines(waiting["nodes"], waiting["contexts"]))
 
 
 def _attempt_row(attempt: AttemptView) -> list[str]:

@@ -30,8 +30,8 @@ _DESCRIBE = "raftsman describe {id}"
 
 BLAME: Mapping[str, Blame] = MappingProxyType(
     {
-        "NonZeroExit": Blame(USER, "a container ended with an exit code other than 0", _LOGS),
-        "Signal": Blame(USER, "a signal ended a container, and nothing says who sent it", _LOGS),
+        "NonZeroExit": Blame(USER, "a container or command ended with an exit code other than 0", _LOGS),
+        "Signal": Blame(USER, "a signal ended a container or command, and nothing says who sent it", _LOGS),
         "OOMKilled": Blame(
             USER,
             "a container took more memory than its limit",
@@ -39,7 +39,7 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
         ),
         "CommandNotRunnable": Blame(
             USER,
-            "the command cannot be started: the image has no such file, or it is not executable",
+            "the command cannot be started: there is no such file or working directory, or it is not executable",
             "check the command and the image; raftsman describe {id}",
         ),
         "ImagePull": Blame(
@@ -111,10 +111,12 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
         "Drained": Blame(
             INFRASTRUCTURE, "the Pod was asked to leave its Kubernetes node, as kubectl drain does", _DESCRIBE
         ),
-        "NodeLost": Blame(INFRASTRUCTURE, "the Kubernetes node stopped answering or was removed", _DESCRIBE),
+        "NodeLost": Blame(
+            INFRASTRUCTURE, "the Kubernetes node was lost; or the node died that ran the command", _DESCRIBE
+        ),
         "NodeShutdown": Blame(INFRASTRUCTURE, "the Kubernetes node was shut down", _DESCRIBE),
         "NodeRejected": Blame(
-            INFRASTRUCTURE, "the Kubernetes node refused the Pod that was scheduled to it", _DESCRIBE
+            INFRASTRUCTURE, "the node refused what was given to it, or had no room for it", _DESCRIBE
         ),
         "ContainerLost": Blame(
             INFRASTRUCTURE, "the container vanished from its Kubernetes node, and nobody saw how it ended", _DESCRIBE

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from raftsman.cli.exits import Code, CommandFailed
-from raftsman.cli.profile import InvalidConfig, resolve
+from raftsman.cli.profile import Connection, InvalidConfig, resolve
 from raftsman.client import Client
 from raftsman.wire.durations import parse_duration_ms
 
@@ -44,10 +44,15 @@ def connection_options(command: F) -> F:
     return profile(address(command))
 
 
+def given_connection() -> Connection:
+    """Return what options, environment and file together say about the cluster. Raises InvalidConfig."""
+    meta = click.get_current_context().meta
+    return resolve(os.environ, profile=meta.get(f"{_META}profile"), address=meta.get(f"{_META}address"))
+
+
 def open_client(*, timeout_s: float | None = None) -> Client:
     """Return the client for the cluster that options, environment and file name."""
-    meta = click.get_current_context().meta
-    found = resolve(os.environ, profile=meta.get(f"{_META}profile"), address=meta.get(f"{_META}address"))
+    found = given_connection()
     try:
         if timeout_s is None:
             return Client(found.addresses, token=found.token, ca=found.ca)

@@ -42,7 +42,7 @@ def resolve(environment: Mapping[str, str], *, profile: str | None = None, addre
 
     Raises InvalidConfig.
     """
-    chosen = _profile(_config_path(environment), profile)
+    chosen = _profile(config_path(environment), profile)
     given = address or environment.get("RAFTSMAN_ADDRESS")
     addresses = _split(given) if given else tuple(_strings(chosen, "addresses"))
     ca = chosen.get("ca")
@@ -53,7 +53,7 @@ def resolve(environment: Mapping[str, str], *, profile: str | None = None, addre
     )
 
 
-def _config_path(environment: Mapping[str, str]) -> tuple[Path, bool]:
+def config_path(environment: Mapping[str, str]) -> tuple[Path, bool]:
     """Return where the file is, and whether it must exist."""
     if named := environment.get("RAFTSMAN_CONFIG"):
         return Path(named).expanduser(), True

@@ -22,23 +22,24 @@ Json = dict[str, Any]
 
 
 class InvalidFile(CommandFailed):
-    """A task file cannot be read."""
+    """A task file cannot be read; *line* and *column* count from 1, and are 0 where no single place is at fault."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Code.INVALID)
+    def __init__(self, name: str, detail: str, *, line: int = 0, column: int = 0) -> None:
+        super().__init__(f"{name}:{line}:{column}: {detail}" if line else f"{name}: {detail}", Code.INVALID)
+        self.name = name
+        self.detail = detail
+        self.line = line
+        self.column = column
 
 
 def read_specs(file: str) -> list[Json]:
     """Return the tasks of a file, or of stdin when *file* is ``-``. Raises InvalidFile."""
-    name, text = _read(file)
-    is_json = file.endswith(".json") or (file == "-" and text.lstrip().startswith("{"))
-    documents = [_from_json(name, text)] if is_json else [each for each in _from_yaml(name, text) if each is not None]
-    if not documents:
-        raise InvalidFile(f"{name}: there is no task in it")
-    return [_checked(name, document) for document in documents]
+    name, text = read_text(file)
+    return [_checked(name, document) for document in documents_in(name, text, is_json=is_json(file, text))]
 
 
-def _read(file: str) -> tuple[str, str]:
+def read_text(file: str) -> tuple[str, str]:
+    """Return what to call a file, and its text; ``-`` is stdin. Raises InvalidFile."""
     name = "stdin" if file == "-" else file
     try:
         if file == "-":
@@ -47,12 +48,25 @@ def _read(file: str) -> tuple[str, str]:
             with Path(file).open("rb") as opened:
                 content = opened.read(FILE_BYTES + 1)
         if len(content) > FILE_BYTES:
-            raise InvalidFile(f"{name}: larger than {FILE_BYTES} bytes")
+            raise InvalidFile(name, f"larger than {FILE_BYTES} bytes")
         return name, content.decode("utf-8-sig")
     except OSError as error:
-        raise InvalidFile(f"{name}: {error.strerror}") from error
+        raise InvalidFile(name, str(error.strerror)) from error
     except UnicodeDecodeError as error:
-        raise InvalidFile(f"{name}: not UTF-8 (byte {error.start})") from error
+        raise InvalidFile(name, f"not UTF-8 (byte {error.start})") from error
+
+
+def is_json(file: str, text: str) -> bool:
+    """Return whether the file is to be read as JSON."""
+    return file.endswith(".json") or (file == "-" and text.lstrip().startswith("{"))
+
+
+def documents_in(name: str, text: str, *, is_json: bool) -> list[object]:
+    """Return the documents of a text, the empty ones left out. Raises InvalidFile when it cannot be read."""
+    documents = [_from_json(name, text)] if is_json else [each for each in _from_yaml(name, text) if each is not None]
+    if not documents:
+        raise InvalidFile(name, "there is no task in it")
+    return documents
 
 
 def _from_json(name: str, text: str) -> object:
@@ -67,11 +81,11 @@ def _from_json(name: str, text: str) -> object:
     except _DuplicateKey:
         # JSON's reader does not know where it is; YAML, which contains JSON, does.
         list(_from_yaml(name, text))
-        raise InvalidFile(f"{name}: a key stands twice in the same object") from None
+        raise InvalidFile(name, "a key stands twice in the same object") from None
     except RecursionError:
-        raise InvalidFile(f"{name}: nested too deeply") from None
+        raise InvalidFile(name, "nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise InvalidFile(f"{name}:{error.lineno}:{error.colno}: {error.msg}") from error
+        raise InvalidFile(name, error.msg, line=error.lineno, column=error.colno) from error
 
 
 class _DuplicateKey(Exception):
@@ -93,10 +107,10 @@ def _from_yaml(name: str, text: str) -> Iterator[object]:
         yield from yaml.load_all(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise InvalidFile(f"{place}: {_first_line(error.problem or error.context)}") from error
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        raise InvalidFile(name, _first_line(error.problem or error.context), line=line, column=column) from error
     except (YAMLError, ValueError, RecursionError) as error:
-        raise InvalidFile(f"{name}: {_first_line(str(error) or 'nested too deeply')}") from error
+        raise InvalidFile(name, _first_line(str(error) or "nested too deeply")) from error
 
 
 def _first_line(text: object) -> str:
@@ -105,7 +119,7 @@ def _first_line(text: object) -> str:
 
 def _checked(name: str, document: object) -> Json:
     if not isinstance(document, dict):
-        raise InvalidFile(f"{name}: a task is a mapping, not {_kind(document)}")
+        raise InvalidFile(name, f"a task is a mapping, not {_kind(document)}")
     _check_json(name, document, "", 0)
     return document
 
@@ -113,19 +127,19 @@ def _checked(name: str, document: object) -> Json:
 def _check_json(name: str, value: object, pointer: str, depth: int) -> None:
     """Raise InvalidFile for what YAML can say and JSON cannot."""
     if depth > _DEPTH:
-        raise InvalidFile(f"{name}: {pointer[:80]}…: nested too deeply")
+        raise InvalidFile(name, f"{pointer[:80]}…: nested too deeply")
     if isinstance(value, dict):
         for key, member in value.items():
             if not isinstance(key, str):
-                raise InvalidFile(f"{name}: {pointer or '/'}: the key {key!r} must be a string: put it in quotes")
+                raise InvalidFile(name, f"{pointer or '/'}: the key {key!r} must be a string: put it in quotes")
             _check_json(name, member, f"{pointer}/{key}", depth + 1)
     elif isinstance(value, list):
         for place, member in enumerate(value):
             _check_json(name, member, f"{pointer}/{place}", depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise InvalidFile(f"{name}: {pointer}: {value} is not a number in JSON")
+        raise InvalidFile(name, f"{pointer}: {value} is not a number in JSON")
     elif value is not None and not isinstance(value, str | int | float | bool):
-        raise InvalidFile(f"{name}: {pointer}: {_kind(value)} has no place in a task")
+        raise InvalidFile(name, f"{pointer}: {_kind(value)} has no place in a task")
 
 
 def _kind(value: object) -> str:

@@ -27,8 +27,11 @@ LABEL_CHARS = 63
 SUBDOMAIN_CHARS = 253
 REPOSITORY_CHARS = 255  # github.com/distribution/reference: RepositoryNameTotalLengthMax.
 
-_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
+TASK_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+
+_TASK_ID = re.compile(TASK_ID)
+_DNS_LABEL = re.compile(DNS_LABEL)
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 

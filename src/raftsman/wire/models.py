@@ -15,7 +15,10 @@ from raftsman.wire import grammar, quantities
 from raftsman.wire.faults import Complaint, clipped
 
 K8S_JOB, SHELL = "k8s_job", "shell"
-LATER_TYPES = ("container", "subagent", "claude_relay")
+CONTAINER, SUBAGENT, CLAUDE_RELAY = "container", "subagent", "claude_relay"
+LATER_TYPES = (CONTAINER, SUBAGENT, CLAUDE_RELAY)
+"""Known, and their blocks are checked; carrying them out is not implemented here."""
+
 POD_SECURITY = ("baseline", "restricted", "none")
 
 TEXTS = 1024
@@ -24,6 +27,11 @@ TEXTS = 1024
 LABELS = 64
 NODES = 64  # As many as a cluster has members.
 GPUS = 1024
+PRIORITY = 100
+"""The highest; the lowest is its opposite."""
+
+MOUNTS = 64
+TURNS = 10_000
 MOST_MS = 10 * 365 * 24 * 3600 * 1000
 """Ten years: a timeout above it is a slip of the unit, and 0 already means none."""
 
@@ -105,6 +113,8 @@ def _cores(value: object) -> int | Complaint:
 
 Later = Annotated[object, PlainValidator(_is_later)] | None
 Text = Annotated[str, _obeys(grammar.no_nul)]
+Sentence = Annotated[Text, _obeys(grammar.not_blank)]
+Path = Annotated[Text, _obeys(grammar.absolute_path)]
 Texts = Annotated[list[Text], Field(max_length=TEXTS)]
 Labels = Annotated[dict[str, str], Field(max_length=LABELS)]
 NodeName = Annotated[str, _obeys(grammar.node_name)]
@@ -147,9 +157,46 @@ class K8sJobBlock(Block):
 class ShellBlock(Block):
     """One command of the node's own machine."""
 
-    command: Annotated[Text, _obeys(grammar.not_blank)]
-    working_directory: Annotated[Text, _obeys(grammar.absolute_path)] | None = None
+    command: Sentence
+    working_directory: Path | None = None
     sandboxed: Annotated[bool, AfterValidator(_only_false)] | None = None
+
+
+class MountBlock(Block):
+    """A folder of the node inside a container."""
+
+    host_path: Path
+    container_path: Path
+    read_only: bool | None = None
+
+
+class ContainerBlock(Block):
+    """One container of the node's own machine."""
+
+    image: Annotated[str, _obeys(grammar.image)]
+    command: Texts | None = None
+    args: Texts | None = None
+    labels: Labels | None = None
+    mounts: Annotated[list[MountBlock], Field(max_length=MOUNTS)] | None = None
+
+
+class SubagentBlock(Block):
+    """One run of an agent with a prompt of its own."""
+
+    prompt: Sentence
+    model: Sentence | None = None
+    tools: Annotated[list[Sentence], Field(max_length=TEXTS)] | None = None
+    context_summary: Text | None = None
+    max_turns: Annotated[int, Field(ge=1, le=TURNS)] | None = None
+
+
+class ClaudeRelayBlock(Block):
+    """A prompt for a session that is there already."""
+
+    target_session_id: Sentence
+    prompt: Sentence
+    full_context: Text | None = None
+    await_response: bool | None = None
 
 
 class ConstraintsBlock(Block):
@@ -167,14 +214,14 @@ class TaskDocument(Block):
     task_id: Annotated[str, _obeys(grammar.task_id)] | None = None
     k8s_job: K8sJobBlock | None = None
     shell: ShellBlock | None = None
-    container: Later = None
-    subagent: Later = None
-    claude_relay: Later = None
+    container: ContainerBlock | None = None
+    subagent: SubagentBlock | None = None
+    claude_relay: ClaudeRelayBlock | None = None
     environment: Annotated[dict[str, Text], Field(max_length=TEXTS)] | None = None
     submitter_node: NodeName | None = None
     timeout_ms: Milliseconds | None = None
     start_timeout_ms: Milliseconds | None = None
-    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
+    priority: Annotated[int, Field(ge=-PRIORITY, le=PRIORITY)] | None = None
     requirements: Later = None
     constraints: ConstraintsBlock | None = None
     target_nodes: NodeNames | None = None

@@ -13,6 +13,8 @@ from raftsman.wire.faults import Complaint, clipped
 CORES = 4096
 """Most cores of one container: twice the largest machine one can rent; more is a slip of the unit."""
 
+CPU_MILLIS = CORES * 1000
+
 MEMORY_BYTES = 1 << 50
 """Most memory of one container, 1 PiB: by the same reasoning."""
 

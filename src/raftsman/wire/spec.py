@@ -18,14 +18,22 @@ from raftsman.wire import grammar
 from raftsman.wire.document import flaws
 from raftsman.wire.faults import FAULTS_LISTED, INVALID_SPEC, NOT_IMPLEMENTED_HERE, Fault, clipped, pointer, subject
 from raftsman.wire.models import (
+    CLAUDE_RELAY,
+    CONTAINER,
     K8S_JOB,
     LATER,
+    LATER_TYPES,
     SHELL,
+    SUBAGENT,
     Block,
+    ClaudeRelayBlock,
     ConstraintsBlock,
+    ContainerBlock,
     K8sJobBlock,
+    MountBlock,
     ResourcesBlock,
     ShellBlock,
+    SubagentBlock,
     TaskDocument,
     closest,
 )
@@ -34,10 +42,14 @@ from raftsman.wire.podtemplate import label_faults, template_faults
 
 Path = tuple[str | int, ...]
 
-_BLOCKS: Mapping[Path, type[Block]] = {
+_BLOCKS: Mapping[Path, type[Block]] = {  # A place in a list goes by the name of the list.
     (): TaskDocument,
     ("k8sJob",): K8sJobBlock,
     ("shell",): ShellBlock,
+    ("container",): ContainerBlock,
+    ("container", "mounts"): MountBlock,
+    ("subagent",): SubagentBlock,
+    ("claudeRelay",): ClaudeRelayBlock,
     ("k8sJob", "resources"): ResourcesBlock,
     ("constraints",): ConstraintsBlock,
 }
@@ -46,10 +58,19 @@ _WHY_REQUIRED: Mapping[Path, str] = {
     ("shell", "command"): "it is what /bin/sh runs",
     ("k8sJob", "clusterContext"): "it names the Kubernetes context that the Job runs in",
     ("k8sJob", "image"): "it names the container image, such as ghcr.io/acme/train:7",
+    ("container", "image"): "it names the container image, such as ghcr.io/acme/train:7",
+    ("container", "mounts", "hostPath"): "it names a folder of the node",
+    ("container", "mounts", "containerPath"): "it names the place in the container",
+    ("subagent", "prompt"): "it says what is to be done",
+    ("claudeRelay", "targetSessionId"): "it names the session",
+    ("claudeRelay", "prompt"): "it is what the session is told",
 }
 _BLOCK_OF_TYPE: Mapping[str, tuple[str, str]] = {
     K8S_JOB: ("k8sJob", "it names the Kubernetes context (clusterContext) and the image"),
     SHELL: ("shell", "it holds the command"),
+    CONTAINER: ("container", "it names the image"),
+    SUBAGENT: ("subagent", "it holds the prompt"),
+    CLAUDE_RELAY: ("claudeRelay", "it names the session and holds the prompt"),
 }
 _KINDS: Mapping[str, str] = {
     "string_type": "a string",
@@ -121,7 +142,7 @@ def _block_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield the faults of a type whose block is missing, or that comes with another type's block."""
     for kind, (block, what) in _BLOCK_OF_TYPE.items():
         given = document.get(block) is not None
-        if document.get("type") == kind and not given:
+        if document.get("type") == kind and not given and kind not in LATER_TYPES:
             yield _wrong((block,), f"is required: {what}")
         elif given and document.get("type") in [other for other in _BLOCK_OF_TYPE if other != kind]:
             yield _wrong((block,), f"belongs to a task of type {kind}; leave it out")
@@ -164,7 +185,7 @@ def _fault(error: ErrorDetails) -> Fault:
 
 
 def _complaint(error: ErrorDetails) -> str:
-    path, context = error["loc"], error.get("ctx", {})
+    path, context = _names(error["loc"]), error.get("ctx", {})
     if error["type"] == "missing" or (error["input"] is None and path in _WHY_REQUIRED):
         return f"is required: {_WHY_REQUIRED[path]}"
     match error["type"]:
@@ -181,6 +202,10 @@ def _complaint(error: ErrorDetails) -> str:
             return f"must be {_KINDS[kind]}, not {_kind(error['input'])}{quotes}"
         case _:
             return error["msg"]
+
+
+def _names(path: Path) -> Path:
+    return tuple(part for part in path if isinstance(part, str))
 
 
 def _fields(path: Path) -> list[str]:

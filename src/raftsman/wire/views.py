@@ -113,6 +113,35 @@ class WaitingView(TypedDict):
     contexts: list[ContextReasonView]
 
 
+class BestView(TypedDict):
+    """Where a task would run."""
+
+    node: str
+    context: str | None
+    """None for a task that runs on the node itself."""
+
+
+class ExplainView(TypedDict):
+    """Where a task would run now, or why nowhere; and everything that is excluded, also when it can be placed."""
+
+    taskId: str | None
+    """None for a task that was only planned and names no id."""
+    placeable: bool
+    best: BestView | None
+    waiting: WaitingView | None
+    """Why it cannot be placed."""
+    nodes: list[NodeReasonView]
+    contexts: list[ContextReasonView]
+    help: list[str]
+    """What would help."""
+
+
+class PlanView(TypedDict):
+    """Where tasks would run if they were submitted now, one after the other."""
+
+    items: list[ExplainView]
+
+
 class TaskView(TypedDict):
     """A task: what was submitted, and what became of it."""
 
@@ -256,6 +285,99 @@ class VersionView(TypedDict):
     """What the answering node runs."""
 
     version: str
+    node: NotRequired[str]
+    python: NotRequired[str]
+
+
+# --- limits and readiness -----------------------------------------------------------------------------
+
+
+class SubmissionLimitsView(TypedDict):
+    """Bounds of one submitted task."""
+
+    specBytes: int
+    """Of the task after defaults, packed as the log keeps it."""
+    taskIdChars: int
+    contextChars: int
+    nodeNameChars: int
+    imageChars: int
+    labels: int
+    labelChars: int
+    """Of a label's name and of its value."""
+    environmentNames: int
+    commandItems: int
+    """Of `command` and of `args`."""
+    nodes: int
+    """Names in `constraints` and in `targetNodes`."""
+    cpuMillis: int
+    memoryBytes: int
+    gpuCount: int
+    timeoutMs: int
+    lowestPriority: int
+    highestPriority: int
+
+
+class RequestLimitsView(TypedDict):
+    """Bounds of one HTTP request and its answer."""
+
+    bodyBytes: int
+    bodyDepth: int
+    bodyValues: int
+    faults: int
+    """That one answer names."""
+    lineBytes: int
+    """Of the request line, and of one header."""
+    waitMs: int
+    pageRows: int
+    defaultPageRows: int
+    planTasks: int
+    tailLines: int
+    arrivalMs: int
+    """In which a request must arrive whole."""
+
+
+class KeptLimitsView(TypedDict):
+    """How much is kept, and how long."""
+
+    events: int
+    """Of all tasks, on each node."""
+    eventsPerTask: int
+    queuedTasks: int
+    finishedTasks: int
+    finishedMs: int
+    idempotencyKeys: int
+    idempotencyKeyChars: int
+    idempotencyKeyMs: int
+    outputHeadBytes: int
+    outputTailBytes: int
+    outputTotalBytes: int
+    """Of all attempts together, on each node."""
+    tailInTaskBytes: int
+    """Of the output that stands in the task itself."""
+    reasonBytes: int
+    nodes: int
+    contextsPerNode: int
+
+
+class LimitsView(TypedDict):
+    """Every bound that a user can meet; those that are settings, as the answering node has them."""
+
+    submission: SubmissionLimitsView
+    requests: RequestLimitsView
+    kept: KeptLimitsView
+
+
+class ReadinessReasonView(TypedDict):
+    """Why a node cannot serve yet."""
+
+    code: str
+    message: str
+
+
+class ReadinessView(TypedDict):
+    """Whether a node can serve: nothing speaks against it when there are no reasons."""
+
+    reasons: list[ReadinessReasonView]
 
 
 # --- errors (RFC 9457) ---------------------------------------------------------------------------------
@@ -281,4 +403,6 @@ class ProblemView(TypedDict):
     requestId: NotRequired[str]
     taskId: NotRequired[str]
     """With `outcome-unknown`: the id under which the request can be repeated."""
+    oldestIndex: NotRequired[int]
+    """With `events-compacted`: where the events begin that are still kept."""
     errors: NotRequired[list[FaultView]]

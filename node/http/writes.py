@@ -1,0 +1,119 @@
+"""How a write is carried out: proposed here when this node leads, else handed on to the leader.
+
+The node that receives a write checks what needs no table and makes the task's id, before it hands anything on: so an
+outcome that nobody knows can be asked for under that id. What is written is the routes' business.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from raftsman.node.forward import FORWARDED_BY, MADE_ID, HungUp, NobodyThere
+from raftsman.node.http.auth import principal_of
+from raftsman.node.http.problems import REQUEST_ID, Problem, of_faults, of_refusal
+from raftsman.node.http.site import Site, site_of
+from raftsman.raft.commands import Accepted, Command, Refused
+from raftsman.raft.replica import Applied, NoRoom, NotLeader, Unknown
+from raftsman.wire.document import parse_json
+from raftsman.wire.faults import Fault
+
+HANDED_ON = ("Authorization", "Idempotency-Key", "If-Match")
+"""Headers of the request that reach the leader; the routes have checked the last two."""
+PASSED_ON = ("Content-Type", "Location", "ETag", "Idempotent-Replayed", "Retry-After", "Raftsman-Index")
+"""Headers of the leader's answer that reach the client."""
+CATCH_UP_S = 1.0
+"""How long a forwarded write waits until this node has applied it too; two heartbeats are the rule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """A write, ready to be carried out or handed on."""
+
+    task_id: str
+    id_made: bool = False  # By a node of ours: a repetition comes with another one.
+    body: object  # What another node is sent.
+    here: Callable[[], Awaitable[web.Response]]  # Carries it out and answers, on the leader.
+
+
+async def read_json(request: web.Request) -> Any:
+    """Return the JSON value of the body. Raises a Problem."""
+    if request.content_type != "application/json":
+        raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
+    document = parse_json(await request.read())
+    if isinstance(document, Fault):
+        raise of_faults([document])
+    return document
+
+
+def id_was_made(request: web.Request) -> bool:
+    """Whether another node of ours made the id that the body names."""
+    return FORWARDED_BY in request.headers and request.headers.get(MADE_ID) == "true"
+
+
+async def here_or_at_the_leader(request: web.Request, write: Write) -> web.Response:
+    """Carry *write* out when this node leads, else hand it to the leader and answer what it answers."""
+    site = site_of(request)
+    if site.replica.standing().leads:
+        return await write.here()
+    if FORWARDED_BY in request.headers:
+        raise _no_leader()  # The node that forwarded it looks again.
+    headers = {name: request.headers[name] for name in HANDED_ON if name in request.headers}
+    headers |= {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
+    headers |= {MADE_ID: "true"} if write.id_made else {}
+    raw = json.dumps(write.body).encode()
+    try:
+        answer = await site.forwarder.to_leader(request.method, request.path_qs, headers, raw)
+    except NobodyThere:
+        if site.replica.standing().leads:
+            return await write.here()
+        full = "disk-full" in dict(site.replica.troubles())
+        raise (_disk_full() if full else _no_leader()) from None
+    except HungUp as error:
+        raise _unknown(write.task_id, str(error)) from error
+    index = answer.headers.get("Raftsman-Index", "")
+    if answer.status < 300 and index.isdigit():  # So that whoever asks this node next sees what it was just told.
+        await site.feed.wait_for_index(int(index), CATCH_UP_S)
+    passed = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
+    return web.Response(status=answer.status, headers=passed, body=answer.body)
+
+
+async def carry_out(request: web.Request, command: Command, task_id: str) -> tuple[Accepted, int]:
+    """Propose *command*; return the table's yes, and the entry's index. Raises a Problem."""
+    match await site_of(request).replica.propose(command, principal=principal_of(request)):
+        case Applied(verdict, index):
+            if isinstance(verdict, Refused):
+                raise of_refusal(verdict)
+            return verdict, index
+        case NotLeader():
+            raise _no_leader()
+        case NoRoom():
+            raise _disk_full()
+        case Unknown():
+            raise _unknown(task_id)
+
+
+async def require_barrier(site: Site) -> None:
+    """Wait until this node has applied all that was committed before the request. Raises a Problem."""
+    match await site.replica.barrier():
+        case Applied():
+            return
+        case NotLeader() | NoRoom():
+            raise _no_leader()
+        case Unknown():
+            raise Problem("not-ready", "no majority confirmed in time that this reading is up to date; try again")
+
+
+def _no_leader() -> Problem:
+    return Problem("no-leader", "the nodes have not agreed on a leader; nothing was changed, try again")
+
+
+def _disk_full() -> Problem:
+    return Problem("disk-full", "the disk of the node's log is full; nothing was changed, try again when there is room")
+
+
+def _unknown(task_id: str, why: str = "the log did not answer in time") -> Problem:
+    detail = f"{why}; the change may or may not come into force: repeat the request under the same id"
+    return Problem("outcome-unknown", detail, more={"taskId": task_id})

@@ -1,0 +1,27 @@
+"""``raftsman explain``: where a task would run, or why nowhere."""
+
+import click
+
+from raftsman.cli.exits import Code
+from raftsman.cli.explaining import explanation_lines
+from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.printing import output_option, print_value
+from raftsman.cli.words import out, plain
+
+
+@click.command(name="explain")
+@click.argument("task_id", metavar="ID")
+@output_option("text", "json", "yaml")
+@connection_options
+def command(task_id: str, *, output: str) -> None:
+    """Explain where a task would run now, what is in the way, and what would help.
+
+    Exit code 8: it cannot be placed now.
+    """
+    explanation = open_client().explain(task_id)
+    if output == "text":
+        for line in explanation_lines(explanation, name=plain(task_id)):
+            out(line)
+    else:
+        print_value(explanation, output)
+    raise click.exceptions.Exit(Code.DONE if explanation["placeable"] else Code.UNPLACEABLE)

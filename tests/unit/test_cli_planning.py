@@ -1,0 +1,142 @@
+"""``explain``, ``plan`` and ``retry``: what would happen, and once more."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from raftsman.cli.main import main
+from tests.harness.fake_api import END, HANG_UP_AFTERWARDS, UNPLACEABLE, FakeApi, moving, problem, task
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with FakeApi() as fake:
+        yield fake
+
+
+@pytest.fixture
+def run(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command against *api*; return its exit code and what it wrote."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("RAFTSMAN_ADDRESS", api.url)
+    for name in ("RAFTSMAN_CONFIG", "RAFTSMAN_TOKEN", "RAFTSMAN_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        return code, *capsys.readouterr()
+
+    return run_it
+
+
+# --- explain -------------------------------------------------------------------------------------
+
+
+def test_a_task_that_can_be_placed_is_told_where_and_what_is_excluded(api: FakeApi, run: Run) -> None:
+    api.put(task("a"))
+    assert run("explain", "a") == (
+        0,
+        "a can be placed: node alpha, context dev-a\n  node beta: the task excludes node beta (excluded)\n",
+        "",
+    )
+
+
+def test_a_task_that_cannot_be_placed_is_exit_code_8_and_told_what_would_help(api: FakeApi, run: Run) -> None:
+    api.put(task("a"))
+    api.explanation = UNPLACEABLE
+    code, out, err = run("explain", "a")
+    assert (code, err) == (8, "")
+    assert out.splitlines() == [
+        "a cannot be placed now: no node can take it (no-node)",
+        "  node beta: the task excludes node beta (excluded)",
+        "  context dev-a: nobody reaches it (context-unreachable)",
+        "  what would help:",
+        "    take the node out of constraints.excludedNodes",
+    ]
+
+
+def test_an_explanation_can_be_had_in_the_apis_own_shape(api: FakeApi, run: Run) -> None:
+    api.put(task("a"))
+    api.explanation = UNPLACEABLE
+    code, out, _ = run("explain", "a", "-o", "json")
+    assert (code, json.loads(out)) == (8, {**UNPLACEABLE, "taskId": "a"})
+
+
+def test_a_task_that_is_not_there_cannot_be_explained(run: Run) -> None:
+    assert run("explain", "a")[0] == 5
+
+
+# --- plan ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> str:
+    """A file with two tasks."""
+    file = tmp_path / "two.yaml"
+    file.write_text("type: k8s_job\n---\ntype: k8s_job\npriority: 1\n")
+    return str(file)
+
+
+def test_the_tasks_of_a_file_are_planned_together_and_not_submitted(api: FakeApi, run: Run, two: str) -> None:
+    code, out, _ = run("plan", two)
+    assert code == 0
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == [
+        f"{two} (task {number}) can be placed: node alpha, context dev-a" for number in (1, 2)
+    ]
+    assert [(seen.path, seen.body) for seen in api.seen] == [
+        ("/v1/plan", {"tasks": [{"type": "k8s_job"}, {"type": "k8s_job", "priority": 1}]})
+    ]
+    assert api.tasks == {}
+
+
+def test_a_plan_with_a_task_that_cannot_be_placed_is_exit_code_8(api: FakeApi, run: Run, two: str) -> None:
+    api.explanation = UNPLACEABLE
+    assert run("plan", two)[0] == 8
+    code, out, _ = run("plan", two, "-o", "json")
+    assert (code, len(json.loads(out)["items"])) == (8, 2)
+
+
+def test_a_plan_of_what_is_no_task_is_exit_code_10(api: FakeApi, run: Run, two: str) -> None:
+    api.failures = [problem(422, "invalid-spec", "no", errors=[{"pointer": "/tasks/1/k8sJob", "detail": "missing"}])]
+    code, _, err = run("plan", two)
+    assert code == 10
+    assert "/tasks/1/k8sJob: missing" in err
+    assert run("plan", "absent.yaml")[0] == 10
+    assert run("plan")[0] == 2
+
+
+# --- retry ---------------------------------------------------------------------------------------
+
+
+def test_a_retry_prints_the_new_id_on_a_pipe(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "failed"))
+    code, out, _ = run("retry", "a")
+    assert code == 0
+    assert api.tasks[out.strip()]["retryOf"] == "a"
+
+
+def test_a_retry_whose_answer_was_lost_is_one_retry(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "failed"))
+    api.failures = [HANG_UP_AFTERWARDS]
+    assert run("retry", "a", "--id", "b")[:2] == (0, "b\n")
+    assert sorted(api.tasks) == ["a", "b"]
+
+
+def test_what_has_not_ended_cannot_be_retried(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "running"))
+    code, out, err = run("retry", "a")
+    assert (code, out) == (6, "")
+    assert "(not-ended)" in err
+    assert run("retry", "b")[0] == 5
+
+
+def test_a_followed_retry_ends_as_its_task_does(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "failed"))
+    api.put(task("b", retryOf="a"))
+    api.logs["b"] = [[END]]
+    with moving(api, "b", ("running", {}), ("cancelled", {})):
+        assert run("retry", "a", "--id", "b", "--follow")[0] == 3
