@@ -17,8 +17,9 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from raftsman.raft.consensus import Answer, Consensus
 from tests.harness.nodes import NAMES, eventually, free_port
+
+from raftsman.raft.consensus import Answer, Consensus
 
 COMMAND = b"x" * 250
 OUTSTANDING = (1, 16, 256)

@@ -158,9 +158,7 @@ class Conversation:
     def on_ask_pre_vote(self, peer: Peer, asked: m.AskPreVote) -> None:
         """Say whether this node would vote for *peer*."""
         willing = self.counts and peer.counted
-        granted = willing and self.elections.would_vote(
-            self.position(), asked, self.clock(), leads=self.core.leads
-        )
+        granted = willing and self.elections.would_vote(self.position(), asked, self.clock(), leads=self.core.leads)
         self.held.append((peer.name, m.PreVote(term=self.core.term, asked=asked.term, granted=granted)))
 
     def on_pre_vote(self, peer: Peer, answer: m.PreVote) -> None:

@@ -51,7 +51,7 @@ class TaskTable(Rows):
         """Return the table of *rows*, which a snapshot held; *digests* is the sum of ``digest_of`` over them."""
         table = cls()
         table.cluster_uuid, table.index = rows.cluster_uuid, rows.index
-        table.members, table.live, table.ended = rows.members, rows.live, rows.ended
+        table.members, table.keys, table.live, table.ended = rows.members, rows.keys, rows.live, rows.ended
         table._hash = (digests + _digest_text(rows.cluster_uuid)) % _HASH_MODULUS
         return table
 

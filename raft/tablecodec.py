@@ -40,9 +40,7 @@ _SECTIONS = {
         Member, lambda rows: rows.members, lambda row: row.node, msgspec.msgpack.Decoder(Member).decode
     ),
     "ended": _Section(Task, lambda rows: rows.ended, lambda row: row.task_id, msgspec.msgpack.Decoder(Task).decode),
-    "keys": _Section(
-        KeyUse, lambda rows: rows.keys, lambda row: row.key, msgspec.msgpack.Decoder(KeyUse).decode
-    ),
+    "keys": _Section(KeyUse, lambda rows: rows.keys, lambda row: row.key, msgspec.msgpack.Decoder(KeyUse).decode),
     "live": _Section(Task, lambda rows: rows.live, lambda row: row.task_id, msgspec.msgpack.Decoder(Task).decode),
 }
 

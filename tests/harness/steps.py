@@ -130,9 +130,7 @@ class Steps:
 
     def _node(self, name: str) -> Node:
         disk = self.disks.setdefault(name, SimulatedDisk(Random(self.random.random())))
-        identity = take_identity(
-            disk, cluster="test", node=name, new_incarnation=f"{self.random.getrandbits(64):016x}"
-        )
+        identity = take_identity(disk, cluster="test", node=name, new_incarnation=f"{self.random.getrandbits(64):016x}")
         snapshots = SnapshotStore(disk, background=_inline)
         journal = Journal.open(
             disk,
