@@ -15,6 +15,13 @@ from typing import Protocol
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ZEROS = bytes(1 << 18)
 
+REPLACE_THE_NODE = (
+    "this node must not go on with it: keep the data directory for a look, and start the node with an empty one under "
+    "the same name; the other nodes hand everything back (a node alone has only its backup)"
+)
+"""What to do about damage: a majority holds every entry that was acknowledged, so the cluster repairs a disk."""
+UPGRADE_THE_NODE = "start a raftsman that is at least as new as the one that wrote it"
+
 
 class DiskFull(Exception):
     """There was no room. Nothing was promised, and the same work may be tried again when there is."""
