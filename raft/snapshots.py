@@ -94,15 +94,16 @@ class Writing:
 class Sender:
     """A peer's transfer of one snapshot: it stays the same one, also when a newer takes its place."""
 
-    def __init__(self, snapshot: SnapshotId, file: DiskFile) -> None:
+    def __init__(self, snapshot: SnapshotId, file: DiskFile, part_bytes: int = TRANSFER_BYTES) -> None:
         self.snapshot = snapshot
         self._file = file
+        self._part_bytes = part_bytes
         self._offset = 0
 
     def next_part(self) -> tuple[bytes, bool, bool]:
         """Return a part, whether it is the first, and whether it is the last, which is empty. Raises DiskFailed."""
         with fatal_errors("reading a snapshot for another node"):
-            part = self._file.read_at(self._offset, TRANSFER_BYTES)
+            part = self._file.read_at(self._offset, self._part_bytes)
         first = self._offset == 0
         self._offset += len(part)
         return part, first, not part
@@ -187,8 +188,11 @@ class SnapshotStore:
     ``start`` writes in the background; everything else belongs to the log's thread.
     """
 
-    def __init__(self, disk: Disk, *, background: Background = on_a_thread) -> None:
+    def __init__(
+        self, disk: Disk, *, background: Background = on_a_thread, transfer_bytes: int = TRANSFER_BYTES
+    ) -> None:
         self._disk = disk
+        self.transfer_bytes = transfer_bytes
         self._background = background
         self._adopting = threading.Lock()
         self._receiving: _Growing | None = None
@@ -271,7 +275,7 @@ class SnapshotStore:
             if self.newest is None:
                 return None
             with fatal_errors("opening a snapshot for another node"):
-                return Sender(self.newest, self._disk.open(self.newest.name))
+                return Sender(self.newest, self._disk.open(self.newest.name), self.transfer_bytes)
 
     def receive(self, part: bytes, *, first: bool, last: bool) -> SnapshotId | None:
         """Take a part of a peer's snapshot; with the last, check all of it, make it durable, and return which it is.
