@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raftsman.raft import codec
-from raftsman.raft.disk import Damaged, Disk, RealDisk
+from raftsman.raft.disk import REPLACE_THE_NODE, UPGRADE_THE_NODE, Damaged, Disk, RealDisk
 from raftsman.raft.frames import LogEntry, Record, unpack_records
 from raftsman.raft.segments import (
     Replay,
@@ -167,7 +167,7 @@ def _snapshot(disk: Disk, snapshot: SnapshotId) -> SnapshotReport:
     except codec.MalformedEntry as error:
         for _ in loaded.chunks:  # Damage further on explains it better.
             pass
-        advice = "start a raftsman that is at least as new as the one that wrote it"
+        advice = UPGRADE_THE_NODE if isinstance(error, codec.UnknownFormat) else REPLACE_THE_NODE
         raise SnapshotDamaged(path, 0, f"its table cannot be read: {error}", advice) from error
     return SnapshotReport(
         file=path,

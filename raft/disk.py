@@ -8,11 +8,19 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ZEROS = bytes(1 << 18)
+
+REPLACE_THE_NODE = (
+    "this node must not go on with it: keep the data directory for a look, and start the node with an empty one under "
+    "the same name; the other nodes hand everything back (a node alone has only its backup)"
+)
+"""What to do about damage: a majority holds every entry that was acknowledged, so the cluster repairs a disk."""
+UPGRADE_THE_NODE = "start a raftsman that is at least as new as the one that wrote it"
 
 
 class DiskFull(Exception):
@@ -119,6 +127,7 @@ class RealDisk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._is_anchored = False  # The folder's own name, and those of the folders above it, are durable.
 
     def names(self) -> list[str]:
         """Return the names of the files, sorted."""
@@ -146,16 +155,31 @@ class RealDisk:
         (self._folder / name).unlink()
 
     def sync_names(self) -> None:
-        """Flush the folder."""
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        """Flush the folder; the first time also those above it, for they may be as new as the folder itself."""
+        _sync_folder(self._folder)
+        if not self._is_anchored:
+            for parent in _parents_of_its_disk(self._folder):
+                with suppress(PermissionError):  # Not ours, so it was there before.
+                    _sync_folder(parent)
+            self._is_anchored = True
 
     def path(self, name: str) -> str:
         """Return the path."""
         return str(self._folder / name)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parents_of_its_disk(folder: Path) -> Iterator[Path]:
+    """Yield the folders above *folder*, up to where its file system is mounted."""
+    device = folder.stat().st_dev
+    return takewhile(lambda parent: parent.stat().st_dev == device, folder.absolute().parents)
 
 
 @contextmanager
@@ -179,7 +203,10 @@ def fatal_errors(doing: str) -> Iterator[None]:
 
 
 def fill_with_zeros(file: DiskFile, start: int, end: int) -> None:
-    """Write zeros from *start* to *end*, so that the room is there when it is needed. May raise OSError."""
+    """Write zeros from *start* to *end*, so that the room is there when it is needed. May raise OSError.
+
+    Room that was only allocated (fallocate) would cost a commit of the file system's own journal at its first write.
+    """
     for offset in range(start, end, len(_ZEROS)):
         file.write_at(offset, _ZEROS[: end - offset])
 

@@ -7,17 +7,10 @@ import re
 from dataclasses import dataclass, field, replace
 
 from raftsman.raft import frames
-from raftsman.raft.disk import Damaged, Disk, fatal_errors
+from raftsman.raft.disk import REPLACE_THE_NODE, UPGRADE_THE_NODE, Damaged, Disk, fatal_errors
 from raftsman.raft.frames import BadBytes, Contents, LogEntry, Meta, Record, Reset, UnknownBytes
 
 _NAME = re.compile(r"journal-(\d{16})")
-
-_REPLACE = (
-    "this node must not go on with it: keep the data directory for a look, and start the node with an empty one "
-    "under the same name; the other nodes hand it everything back"
-)
-"""A majority holds every entry that was acknowledged, so one node's disk is the cluster's to repair."""
-_UPGRADE = "start a raftsman that is at least as new as the one that wrote it"
 
 
 class JournalDamaged(Damaged):
@@ -113,7 +106,7 @@ def read_segments(disk: Disk) -> Replay:
     for number in numbers:
         if replay.segments and number - 1 not in numbers:
             path = disk.path(segment_name(number - 1))
-            raise JournalDamaged(path, 0, "the file is missing, although the next one is there", _REPLACE)
+            raise JournalDamaged(path, 0, "the file is missing, although the next one is there", REPLACE_THE_NODE)
         _take_segment(disk, replay, read_segment(disk, number, last=number == numbers[-1]))
     if replay.segments:
         _require_whole_end(disk, replay)
@@ -125,17 +118,21 @@ def require_beginning(disk: Disk, replay: Replay, snapshot_index: int) -> None:
     if replay.segments and replay.base_index > snapshot_index:
         path = disk.path(replay.segments[0].name)
         held = f"the newest snapshot ends at entry {snapshot_index}" if snapshot_index else "there is no snapshot"
-        raise JournalDamaged(path, 0, f"the journal begins at entry {replay.base_index + 1}, but {held}", _REPLACE)
+        raise JournalDamaged(
+            path, 0, f"the journal begins at entry {replay.base_index + 1}, but {held}", REPLACE_THE_NODE
+        )
 
 
 def _require_whole_end(disk: Disk, replay: Replay) -> None:
     path, end = disk.path(replay.segments[-1].name), replay.segments[-1].contents.end
     if replay.segments[0].contents.header.number > 1 and not any(each.frames for each in replay.segments):
-        raise JournalDamaged(path, end, "nothing was written here, although older segments were removed", _REPLACE)
+        raise JournalDamaged(
+            path, end, "nothing was written here, although older segments were removed", REPLACE_THE_NODE
+        )
     last, committed = replay.last[0], replay.meta.commit_index
     if committed > last:
         raise JournalDamaged(
-            path, end, f"the journal ends at entry {last}, although {committed} was committed", _REPLACE
+            path, end, f"the journal ends at entry {last}, although {committed} was committed", REPLACE_THE_NODE
         )
 
 
@@ -155,7 +152,7 @@ def read_segment(disk: Disk, number: int, *, last: bool) -> Segment:
         raise _damaged(path, error.offset, error) from error
     if contents.header.number != number:
         fault = f"this is segment {contents.header.number}: the file was renamed or copied"
-        raise JournalDamaged(path, 0, fault, _REPLACE)
+        raise JournalDamaged(path, 0, fault, REPLACE_THE_NODE)
     return Segment(name, contents, len(contents.frames))
 
 
@@ -166,13 +163,13 @@ def _take_segment(disk: Disk, replay: Replay, segment: Segment) -> None:
         replay.base_is_trimmed = header.number > 1
     elif (header.base_index, header.base_term) != replay.last:
         fault = f"the segment follows entry {header.base_index}, the one before it ends at entry {replay.last[0]}"
-        raise JournalDamaged(path, 0, fault, _REPLACE)
+        raise JournalDamaged(path, 0, fault, REPLACE_THE_NODE)
     contents = segment.contents
     replay.segments.append(Segment(segment.name, replace(contents, frames=()), len(contents.frames)))
     for offset, payload in contents.frames:
         fault = _take_frame(replay, path, offset, payload)
         if fault:
-            raise JournalDamaged(path, offset, fault, _REPLACE)
+            raise JournalDamaged(path, offset, fault, REPLACE_THE_NODE)
 
 
 def _take_frame(replay: Replay, path: str, offset: int, payload: memoryview) -> str:
@@ -184,5 +181,5 @@ def _take_frame(replay: Replay, path: str, offset: int, payload: memoryview) -> 
 
 
 def _damaged(path: str, offset: int, error: BadBytes) -> JournalDamaged:
-    advice = _UPGRADE if isinstance(error, UnknownBytes) else _REPLACE
+    advice = UPGRADE_THE_NODE if isinstance(error, UnknownBytes) else REPLACE_THE_NODE
     return JournalDamaged(path, offset, error.fault, advice)

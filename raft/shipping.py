@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 COMPACT_ENTRIES = 50_000
 COMPACT_BYTES = 256 << 20
 """A log of so many entries (or as many as the table has rows, if that is more), or so many bytes, is compacted."""
-UNDER_WAY_BYTES = 1 << 20
+UNDER_WAY_PARTS = 4
+"""Parts of a snapshot (a mebibyte together) that may be on their way to a peer at a time."""
 RETRY_S = 60.0
 """After a snapshot that found no room."""
 
@@ -56,8 +57,17 @@ class _Shipment:
 class Shipping:
     """The snapshots of one node."""
 
-    def __init__(self, core: Core, journal: Journal, snapshots: SnapshotStore, machine: StateMachine) -> None:
+    def __init__(
+        self,
+        core: Core,
+        journal: Journal,
+        snapshots: SnapshotStore,
+        machine: StateMachine,
+        *,
+        compact_entries: int = COMPACT_ENTRIES,
+    ) -> None:
         self._core = core
+        self._compact_entries = compact_entries
         self._journal = journal
         self._snapshots = snapshots
         self._machine = machine
@@ -102,7 +112,8 @@ class Shipping:
                 self.stop(peer.name)
                 continue
             shipment = self._shipment(peer.name)
-            while shipment and not shipment.all_sent and shipment.sent - shipment.received < UNDER_WAY_BYTES:
+            under_way_bytes = self._snapshots.transfer_bytes * UNDER_WAY_PARTS
+            while shipment and not shipment.all_sent and shipment.sent - shipment.received < under_way_bytes:
                 out(peer.name, self._next_chunk(shipment, next_seq()))
 
     def _shipment(self, peer: str) -> _Shipment | None:
@@ -187,7 +198,7 @@ class Shipping:
         applied = self._core.applied_index
         newest = self._snapshots.newest
         entries = applied - (newest.index if newest else 1)
-        long = entries >= max(COMPACT_ENTRIES, rows) or self._journal.live_bytes >= COMPACT_BYTES
+        long = entries >= max(self._compact_entries, rows) or self._journal.live_bytes >= COMPACT_BYTES
         if not long or entries < 2 or now < self._retry_at:
             return
         before, last = self._journal.entries(applied - 1, applied)

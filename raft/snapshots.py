@@ -15,7 +15,18 @@ from typing import Any
 import msgpack
 
 from raftsman.raft.chunks import pack_chunks, unpack_chunks
-from raftsman.raft.disk import Damaged, Disk, DiskFailed, DiskFile, DiskFull, discard, fatal_errors, typed_errors
+from raftsman.raft.disk import (
+    REPLACE_THE_NODE,
+    UPGRADE_THE_NODE,
+    Damaged,
+    Disk,
+    DiskFailed,
+    DiskFile,
+    DiskFull,
+    discard,
+    fatal_errors,
+    typed_errors,
+)
 from raftsman.raft.frames import BadBytes, LogEntry
 from raftsman.raft.segment_writer import Background, on_a_thread
 
@@ -27,10 +38,6 @@ SYNC_EVERY_BYTES = 8 << 20
 _FORMAT = 1
 _NAME = re.compile(r"snapshot-(\d{16})-(\d{16})")
 _WRITING, _RECEIVING = "snapshot.writing", "snapshot.receiving"
-_REPLACE = (
-    "this node must not go on with it: keep the data directory for a look, and start the node with an empty one "
-    "under the same name; the other nodes hand it everything back"
-)
 
 
 class SnapshotDamaged(Damaged):
@@ -87,15 +94,16 @@ class Writing:
 class Sender:
     """A peer's transfer of one snapshot: it stays the same one, also when a newer takes its place."""
 
-    def __init__(self, snapshot: SnapshotId, file: DiskFile) -> None:
+    def __init__(self, snapshot: SnapshotId, file: DiskFile, part_bytes: int = TRANSFER_BYTES) -> None:
         self.snapshot = snapshot
         self._file = file
+        self._part_bytes = part_bytes
         self._offset = 0
 
     def next_part(self) -> tuple[bytes, bool, bool]:
         """Return a part, whether it is the first, and whether it is the last, which is empty. Raises DiskFailed."""
         with fatal_errors("reading a snapshot for another node"):
-            part = self._file.read_at(self._offset, TRANSFER_BYTES)
+            part = self._file.read_at(self._offset, self._part_bytes)
         first = self._offset == 0
         self._offset += len(part)
         return part, first, not part
@@ -141,7 +149,7 @@ def read_snapshot(disk: Disk, snapshot: SnapshotId) -> Loaded:
     chunks = _checked_chunks(path, file)
     head = _unpack_head(next(chunks, b""), path)
     if head.id != snapshot:
-        raise SnapshotDamaged(path, 0, f"it holds the snapshot {head.id.name}: the file was renamed", _REPLACE)
+        raise SnapshotDamaged(path, 0, f"it holds the snapshot {head.id.name}: the file was renamed", REPLACE_THE_NODE)
     return Loaded(head, chunks)
 
 
@@ -150,7 +158,7 @@ def _checked_chunks(path: str, file: DiskFile) -> Iterator[bytes]:
         with fatal_errors(f"reading {path}"):
             yield from unpack_chunks(file.read_at, file.size())
     except BadBytes as error:
-        raise SnapshotDamaged(path, error.offset, error.fault, _REPLACE) from error
+        raise SnapshotDamaged(path, error.offset, error.fault, REPLACE_THE_NODE) from error
     finally:
         file.close()
 
@@ -165,13 +173,13 @@ def _unpack_head(chunk: bytes, path: str) -> SnapshotHead:
     try:
         value: Any = msgpack.unpackb(chunk, raw=False)
     except (ValueError, msgpack.UnpackException) as error:
-        raise SnapshotDamaged(path, 0, f"its head is none: {error}", _REPLACE) from error
+        raise SnapshotDamaged(path, 0, f"its head is none: {error}", REPLACE_THE_NODE) from error
     match value:
         case ["snapshot", 1, [bytes(), int(), int()] as before, [bytes(), int(), int()] as last]:
             return SnapshotHead((before[0], before[1], before[2]), (last[0], last[1], last[2]))
         case _:
             fault = f"a snapshot of another format than {_FORMAT}, which this program knows"
-            raise SnapshotDamaged(path, 0, fault, "start a raftsman that is at least as new as the one that wrote it")
+            raise SnapshotDamaged(path, 0, fault, UPGRADE_THE_NODE)
 
 
 class SnapshotStore:
@@ -180,8 +188,11 @@ class SnapshotStore:
     ``start`` writes in the background; everything else belongs to the log's thread.
     """
 
-    def __init__(self, disk: Disk, *, background: Background = on_a_thread) -> None:
+    def __init__(
+        self, disk: Disk, *, background: Background = on_a_thread, transfer_bytes: int = TRANSFER_BYTES
+    ) -> None:
         self._disk = disk
+        self.transfer_bytes = transfer_bytes
         self._background = background
         self._adopting = threading.Lock()
         self._receiving: _Growing | None = None
@@ -264,7 +275,7 @@ class SnapshotStore:
             if self.newest is None:
                 return None
             with fatal_errors("opening a snapshot for another node"):
-                return Sender(self.newest, self._disk.open(self.newest.name))
+                return Sender(self.newest, self._disk.open(self.newest.name), self.transfer_bytes)
 
     def receive(self, part: bytes, *, first: bool, last: bool) -> SnapshotId | None:
         """Take a part of a peer's snapshot; with the last, check all of it, make it durable, and return which it is.

@@ -10,7 +10,17 @@ from random import Random
 
 import pytest
 
-from raftsman.raft.disk import Disk, DiskFailed, DiskFull, RealDisk, RealFile, discard, fatal_errors, typed_errors
+from raftsman.raft.disk import (
+    Disk,
+    DiskFailed,
+    DiskFull,
+    RealDisk,
+    RealFile,
+    _parents_of_its_disk,
+    discard,
+    fatal_errors,
+    typed_errors,
+)
 from raftsman.raft.journal import Journal
 from tests.harness.simulated_disk import SimulatedDisk
 from tests.unit.journals import entries_of, entry
@@ -77,6 +87,20 @@ def test_only_the_user_may_read_the_files_and_no_child_inherits_them(tmp_path: P
     assert not os.get_inheritable(file._descriptor)
     file.close()
     assert disk.path("one") == str(tmp_path / "one")
+
+
+def test_a_relative_folder_and_new_parents_are_made_durable_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    disk = RealDisk(Path("some/new/folder"))
+    disk.create("one").close()
+    disk.sync_names()
+    assert [*_parents_of_its_disk(Path("some/new/folder"))][:3] == [
+        tmp_path / "some" / "new",
+        tmp_path / "some",
+        tmp_path,
+    ]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
