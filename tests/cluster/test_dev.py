@@ -64,7 +64,12 @@ class Dev:
         return Client([node["url"] for node in self.notes["nodes"]], token=self.notes["token"])
 
     def wait_for_words(self, words: str) -> None:
-        eventually(lambda: words in self.said, within_s=READY_S, what=f"{words!r} in {self.said}")
+        deadline = time.monotonic() + READY_S
+        while words not in self.said:
+            ended = self.process.poll()
+            assert ended is None, f"dev ended with {ended} and said: {self.said}"
+            assert time.monotonic() < deadline, f"dev never said {words!r}, but: {self.said}"
+            time.sleep(0.05)
 
     def wait(self) -> int:
         return self.process.wait(timeout=SOON_S)

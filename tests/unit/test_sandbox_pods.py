@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ class Bench:
     def _in(self, name: str, *phases: str) -> Json | None:
         pod = self.pod(name)
         return pod if pod and pod["status"].get("phase") in phases else None
+
+
+def _is_gone(path: Path) -> bool:
+    return not path.exists()
 
 
 async def eventually(look: Callable[[], Any]) -> Any:
@@ -202,7 +207,8 @@ async def test_a_deleted_pod_is_asked_then_killed(bench: Bench) -> None:
         final = last[pod["metadata"]["uid"]]
         codes[name] = final["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
         assert final["status"]["phase"] == "Failed"
-        assert not (bench.directory / pod["metadata"]["uid"]).exists()
+        folder = bench.directory / pod["metadata"]["uid"]
+        await eventually(partial(_is_gone, folder))  # It is removed after the Pod.
     assert codes == {obedient: 7, stubborn: 137}
     killing = [event for event in bench.store.items(EVENTS) if event["reason"] == "Killing"]
     assert {event["message"] for event in killing} == {"Stopping container task"}
