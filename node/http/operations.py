@@ -121,6 +121,7 @@ _STREAM = (_ACCEPT, _LAST_EVENT, _FOLLOW)
 _TASK_CODES = ("not-found", "task-not-found")
 _BODY_CODES = ("malformed-json", "too-large", "unsupported-media-type", "invalid-spec", "not-implemented-here")
 _ADMISSION_CODES = ("unknown-context", "queue-full", "task-exists", "idempotency-key-reused", "task-not-found")
+_WRITE_CODES = ("outcome-unknown", "disk-full")
 _SEEN_ALL = Answer(status=204, text="Nothing follows what was seen; do not connect again.", content={})
 _ADMITTED = (
     _shows("Task", "The new task.", "Location", "ETag", status=201),
@@ -172,7 +173,7 @@ OPERATIONS = (
         parameters=(_KEY,),
         body=ref("TaskSpec"),
         answers=_ADMITTED,
-        codes=(*_BODY_CODES, *_ADMISSION_CODES, "outcome-unknown"),
+        codes=(*_BODY_CODES, *_ADMISSION_CODES, *_WRITE_CODES),
     ),
     Operation(
         method="GET",
@@ -209,7 +210,7 @@ OPERATIONS = (
             _shows("Task", "It is cancelled.", "ETag"),
             _shows("Task", "It is being stopped.", "ETag", status=202),
         ),
-        codes=(*_TASK_CODES, "already-ended", "version-conflict", "outcome-unknown"),
+        codes=(*_TASK_CODES, "already-ended", "version-conflict", *_WRITE_CODES),
     ),
     Operation(
         method="POST",
@@ -220,7 +221,7 @@ OPERATIONS = (
         body=ref("RetryWish"),
         body_required=False,
         answers=_ADMITTED,
-        codes=(*_BODY_CODES, *_ADMISSION_CODES, *_TASK_CODES, "not-ended", "outcome-unknown"),
+        codes=(*_BODY_CODES, *_ADMISSION_CODES, *_TASK_CODES, "not-ended", *_WRITE_CODES),
     ),
     Operation(
         method="GET",
