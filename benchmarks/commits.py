@@ -17,8 +17,9 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from raftsman.raft.consensus import Answer, Consensus
 from tests.harness.nodes import NAMES, eventually, free_port
+
+from raftsman.raft.consensus import Answer, Consensus
 
 COMMAND = b"x" * 250
 OUTSTANDING = (1, 16, 256)
@@ -46,7 +47,7 @@ def _node(name: str, members: Mapping[str, str], folder: str, seconds: float, ov
         members=members,
         journal=Path(folder) / name / "journal",
         election_timeout_s=(0.3, 0.6),
-        apply=lambda command, index: index,
+        apply=lambda _command, index: index,
         monotonic=time.monotonic,
     )
     log.start()

@@ -50,9 +50,9 @@ class Rows(Protocol):
 class Consensus:
     """One node's share of the replicated log.
 
-    *members* maps node names to ``host:port``; the log's files lie in the folder of *journal*; *apply* is called with
-    (bytes, index) for each committed command, in order, on the log's thread, and after a restart again for what no snapshot
-    of *rows* holds. *ended* is called there with a sentence when the node must not go on: the log does nothing more.
+    *members* maps node names to ``host:port``; the log's files lie in the folder of *journal*; *apply* is called
+    with (bytes, index) for each committed command, in order, on the log's thread, and after a restart again for what
+    no snapshot of *rows* holds. *ended* is called there with a sentence when the node must not go on.
     """
 
     def __init__(

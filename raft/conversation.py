@@ -61,6 +61,8 @@ class Conversation:
     held: list[tuple[str, m.Message]] = field(default_factory=list)
     seq: int = 0
     """The number of the last append or chunk sent."""
+    sent_up_to: tuple[int, int] = (0, 0)
+    """Log end and commit index that the followers were last sent."""
     verified: tuple[str, int, int] | None = None
     """Who leads, its term, and its commit index, when this log was last known to hold all of that."""
     core: Core = field(init=False)
@@ -158,9 +160,7 @@ class Conversation:
     def on_ask_pre_vote(self, peer: Peer, asked: m.AskPreVote) -> None:
         """Say whether this node would vote for *peer*."""
         willing = self.counts and peer.counted
-        granted = willing and self.elections.would_vote(
-            self.position(), asked, self.clock(), leads=self.core.leads
-        )
+        granted = willing and self.elections.would_vote(self.position(), asked, self.clock(), leads=self.core.leads)
         self.held.append((peer.name, m.PreVote(term=self.core.term, asked=asked.term, granted=granted)))
 
     def on_pre_vote(self, peer: Peer, answer: m.PreVote) -> None:
@@ -247,6 +247,18 @@ class Conversation:
         return True
 
     # --- a leader ---
+
+    def has_news(self, unconfirmed_seq: int | None) -> bool:
+        """Whether the followers should hear something in this tick: entries, a commit, a read's number to echo."""
+        before, commit = self.sent_up_to, max(self.core.commit_index, self._agreed())
+        self.sent_up_to = (self.journal.last_index, commit)
+        return self.sent_up_to != before or (unconfirmed_seq is not None and unconfirmed_seq > self.seq)
+
+    def _agreed(self) -> int:
+        """Return up to where a majority has this leader's log, if that is of its term: the core will commit so far."""
+        has = sorted([self.journal.last_index, *(self.core.match_index(peer) for peer in self.peers)])
+        index = has[(len(has) - 1) // 2]
+        return index if self.journal.term_at(index) == self.core.term else 0
 
     def is_answer(self, peer: Peer, term: int, seq: int) -> bool:
         """Whether an answer of *term* is to this leader; a later term ends its leadership."""

@@ -32,6 +32,7 @@ class LogView(Protocol):
     @property
     def last_term(self) -> int:
         """Return the term of the last entry."""
+
     def term_at(self, index: int) -> int | None:
         """Return the term of an entry, None when it is not held."""
 

@@ -62,7 +62,9 @@ def alone(world: Steps, *, leads: bool = False) -> Alone:
             world.kill(other)
     node = world.nodes[kept]
     founding = dict(node.participant.identity.founding)
-    status = m.Status(stage=MEMBER, cluster_id=node.participant.identity.cluster_id, incarnation=FAKE, founding=founding)
+    status = m.Status(
+        stage=MEMBER, cluster_id=node.participant.identity.cluster_id, incarnation=FAKE, founding=founding
+    )
     for other in world.names:
         if other != kept:
             world.links.add(frozenset((kept, other)))

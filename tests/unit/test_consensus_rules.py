@@ -277,9 +277,7 @@ def test_whoever_hears_a_leader_votes_only_for_whom_that_leader_asked_to_stand(t
     played = alone(Steps())
     core, journal = played.node.participant.core, played.node.journal
     played.hear(played.leader, append(core.term, 1, (journal.last_index, journal.last_term), commit=2))
-    asked = m.AskVote(
-        term=core.term + 1, last_index=journal.last_index, last_term=journal.last_term, transfer=transfer
-    )
+    asked = m.AskVote(term=core.term + 1, last_index=journal.last_index, last_term=journal.last_term, transfer=transfer)
     answers = told(played.hear(played.others[0], asked), m.Vote)
     assert answers == ([m.Vote(term=asked.term, granted=True)] if granted else [])
     assert journal.vote == (played.others[0] if granted else journal.vote)
@@ -414,7 +412,7 @@ def test_an_empty_node_cannot_cost_an_acknowledged_command(passes_for_a_member: 
     if passes_for_a_member:  # As every log without this rule.
         world.start(with_it.name)
         empty = world.nodes[with_it.name]
-        empty.participant._become(identity)
+        empty.participant._joining._become(identity)
         world.kill(with_it.name)
         save_identity(world.disks[with_it.name], identity)
     world.start(with_it.name)
@@ -441,9 +439,7 @@ def test_a_vote_of_a_disk_that_is_gone_is_void() -> None:
     term = participant.core.term
     played.hear(first, m.Vote(term=term, granted=True))
     participant.linked(first, "0000000000000000")
-    answers = played.hear(
-        first, m.Status(stage="joining", cluster_id="", incarnation="0000000000000000", founding={})
-    )
+    answers = played.hear(first, m.Status(stage="joining", cluster_id="", incarnation="0000000000000000", founding={}))
     assert told(answers, m.Noted) == [m.Noted(incarnation="0000000000000000", term=term)]
     played.hear(second, m.Vote(term=term, granted=True))
     assert not participant.core.leads
