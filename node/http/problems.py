@@ -34,6 +34,7 @@ CODES: dict[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The body's media type is not understood"),
     "invalid-spec": (422, "The task is not valid"),
     "unknown-context": (422, "No node knows the context"),
+    "unknown-node": (422, "There is no such node"),
     "not-implemented-here": (422, "A field is not supported by this version"),
     "queue-full": (429, "Too many tasks are queued"),
     "internal": (500, "Something went wrong inside raftsman"),

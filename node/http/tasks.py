@@ -1,6 +1,6 @@
 """``/v1/tasks``: submit, list, show, cancel.
 
-Writes are carried out by the leader; any other node hands them on (``_or_forward``) after it has checked what
+Writes are carried out by the leader; any other node hands them on (``or_forward``) after it has checked what
 needs no table and made the task's id. Reads are answered from this node's own table.
 """
 
@@ -66,7 +66,7 @@ async def post_task(request: web.Request) -> web.Response:
     body = {**document, "taskId": task_id, "submitterNode": submitter}
     spec = _spec(submission)
     command = Submit(task_id=TaskId(task_id), spec=pack_spec(spec), submitter_node=submitter)
-    return await _or_forward(request, lambda: _submit(request, command, spec), body=body, task_id=task_id)
+    return await or_forward(request, lambda: _submit(request, command, spec), body=body, task_id=task_id)
 
 
 def _spec(submission: Submission) -> TaskSpec:
@@ -97,14 +97,14 @@ async def _carry_out(request: web.Request, command: Command, task_id: str) -> tu
                 raise of_refusal(verdict)
             return verdict.repeated, index
         case NotLeader():
-            raise _no_leader()
+            raise no_leader()
         case NoRoom():
             raise _disk_full()
         case Unknown():
             raise _unknown(task_id)
 
 
-async def _or_forward(
+async def or_forward(
     request: web.Request, here: Callable[[], Awaitable[web.Response]], *, body: object, task_id: str
 ) -> web.Response:
     """Answer *here* when this node leads, else hand the request to the leader and answer what it answers."""
@@ -112,7 +112,7 @@ async def _or_forward(
     if site.replica.standing().leads:
         return await here()
     if FORWARDED_BY in request.headers:
-        raise _no_leader()  # The node that forwarded it looks again.
+        raise no_leader()  # The node that forwarded it looks again.
     headers = {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
     if "Authorization" in request.headers:
         headers["Authorization"] = request.headers["Authorization"]
@@ -124,7 +124,7 @@ async def _or_forward(
         if standing.leads:
             return await here()
         full = "disk-full" in dict(site.replica.troubles())
-        raise (_disk_full() if full else _no_leader()) from None
+        raise (_disk_full() if full else no_leader()) from None
     except HungUp as error:
         raise _unknown(task_id, str(error)) from error
     index = answer.headers.get("Raftsman-Index", "")
@@ -140,12 +140,13 @@ async def require_barrier(site: Site) -> None:
         case Applied():
             return
         case NotLeader() | NoRoom():
-            raise _no_leader()
+            raise no_leader()
         case Unknown():
             raise Problem("not-ready", "no majority confirmed in time that this reading is up to date; try again")
 
 
-def _no_leader() -> Problem:
+def no_leader() -> Problem:
+    """Return the answer when nobody leads."""
     return Problem("no-leader", "the nodes have not agreed on a leader; nothing was changed, try again")
 
 
@@ -332,7 +333,7 @@ async def cancel_task(request: web.Request) -> web.Response:
         status = 200 if find_task(site, task_id).state is State.CANCELLED else 202
         return _task_response(site, task_id, status=status, headers={"Raftsman-Index": str(index)})
 
-    return await _or_forward(request, here, body={}, task_id=task_id)
+    return await or_forward(request, here, body={}, task_id=task_id)
 
 
 def routes() -> list[web.RouteDef]:

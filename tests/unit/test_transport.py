@@ -182,8 +182,8 @@ async def test_whoever_says_nothing_or_says_it_byte_by_byte_is_closed_in_time(mo
         assert heard.told == []
 
 
-async def test_many_strangers_cost_few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with listening() as (transport, heard, port):
+async def test_many_strangers_cost_few_connections() -> None:
+    async with listening() as (transport, _, port):
         strangers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(wire.STRANGERS * 2)]
         await until(lambda: len(transport._strangers) == wire.STRANGERS, "the oldest are closed")
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
