@@ -13,6 +13,7 @@ from raftsman.raft import messages as m
 from raftsman.raft.core import NO_OP, REGULAR, Core, CorePorts
 from raftsman.raft.elections import Elections, Position
 from raftsman.raft.journal import CoreJournal, Journal
+from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.peers import Broken, Peer, Repaired, Rules
 
 log = logging.getLogger(__name__)
@@ -204,6 +205,8 @@ class Conversation:
 
     def _follows(self, peer: Peer, term: int, seq: int) -> bool:
         """Whether *peer* is the leader to follow; if its term is over, it is told so."""
+        if not peer.counted:
+            return False
         if term < self.core.term:
             self.held.append((peer.name, m.Ack(term=self.core.term, seq=seq, next_index=0, success=False)))
             return False
@@ -215,8 +218,8 @@ class Conversation:
 
     def on_append(self, peer: Peer, append: m.Append) -> None:
         """Take what is new in *append*; the core acknowledges it."""
-        if any(command[:1] not in _KNOWN for _, command in append.entries):
-            self.way.close(peer.name, "an entry of a kind that raftsman never writes")
+        if any(command[:1] not in _KNOWN or len(command) > 1 + COMMAND_BYTES for _, command in append.entries):
+            self.way.close(peer.name, "an entry of a kind or size that raftsman never writes")
             return
         if not self._follows(peer, append.term, append.seq):
             return

@@ -18,6 +18,7 @@ from raftsman.raft.elections import Elections
 from raftsman.raft.founding import Identity
 from raftsman.raft.joining import Joining
 from raftsman.raft.journal import Journal
+from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.peers import UNSENT_BYTES, Peer, Rules
 from raftsman.raft.shipping import COMPACT_ENTRIES, Shipping, StateMachine
 from raftsman.raft.snapshots import SnapshotStore
@@ -147,7 +148,8 @@ class Participant:
         self._inbox.append((peer, message))
 
     def propose(self, command: bytes, answered: Answered) -> None:
-        """Let *command* come into the log with the next tick."""
+        """Let *command* (at most ``limits.COMMAND_BYTES``) come into the log with the next tick."""
+        assert len(command) <= COMMAND_BYTES, f"a command of {len(command)} bytes"
         if len(self._queue) + len(self.waiting) >= MAX_QUEUED:
             answered(Answer.NOT_LEADER, None)
             return
@@ -421,6 +423,9 @@ class Participant:
         self.waiting.due.extend((answered, answer, None) for _, answered in queue)
 
     def _on_propose(self, peer: Peer, message: m.Propose) -> None:
+        if len(message.command) > COMMAND_BYTES:
+            self._ports.way.close(peer.name, f"a command of {len(message.command)} bytes")
+            return
         if self.core.leads and self._transfer is None and not self.has_no_room:
             self.core.append([message.command])
             placed = m.Proposed(number=message.number, index=self._journal.last_index, term=self.core.term)

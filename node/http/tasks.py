@@ -111,6 +111,8 @@ async def or_forward(
     site = site_of(request)
     if site.replica.standing().leads:
         return await here()
+    if site.replica.standing().leader is None and "disk-full" in dict(site.replica.troubles()):
+        raise _disk_full()
     if FORWARDED_BY in request.headers:
         raise no_leader()  # The node that forwarded it looks again.
     headers = {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
@@ -120,11 +122,9 @@ async def or_forward(
     try:
         answer = await site.forwarder.to_leader(request.method, request.path_qs, headers, raw)
     except NobodyThere:
-        standing = site.replica.standing()
-        if standing.leads:
+        if site.replica.standing().leads:
             return await here()
-        full = "disk-full" in dict(site.replica.troubles())
-        raise (_disk_full() if full else no_leader()) from None
+        raise no_leader() from None
     except HungUp as error:
         raise _unknown(task_id, str(error)) from error
     index = answer.headers.get("Raftsman-Index", "")
