@@ -119,7 +119,8 @@ class Shipping:
     def _shipment(self, peer: str) -> _Shipment | None:
         shipment = self._shipments.get(peer)
         if shipment is not None and shipment.term == self._core.term:
-            return shipment
+            if self._core.next_index(peer) <= shipment.sender.snapshot.index:
+                return shipment  # Else it has arrived, and this log has been compacted beyond it meanwhile.
         self.stop(peer)
         sender = self._snapshots.sender()
         if sender is None:

@@ -1,32 +1,13 @@
 """python -m tests.simulation: run many seeds, or one with a trace to read."""
 
 import argparse
-import gc
-import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable
 from hashlib import sha256
-from itertools import chain
-from multiprocessing import get_context
 
+from tests.simulation.many import be_quiet, run_seeds
 from tests.simulation.run import Result, run_seed
-
-
-def run_seeds(seeds: Iterable[int], *, nodes: int, processes: int) -> Iterator[Result]:
-    """Yield the result of every seed, in order."""
-    logging.disable(logging.CRITICAL)
-    work = partial(run_seed, nodes=nodes)
-    if processes == 1:
-        yield from map(work, seeds)
-        return
-    with get_context("spawn").Pool(processes, initializer=_quiet) as pool:
-        yield from pool.imap(work, seeds, chunksize=4)
-
-
-def _quiet() -> None:
-    logging.disable(logging.CRITICAL)
 
 
 def replay_command(result: Result) -> str:
@@ -50,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     began = time.monotonic()
     if asked.seed is not None:
-        logging.disable(logging.CRITICAL)
+        be_quiet()
         results: Iterable[Result] = [run_seed(asked.seed, nodes=asked.nodes, show=_say if asked.trace else None)]
     else:
         seeds = range(asked.first, asked.first + asked.seeds)

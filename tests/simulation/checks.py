@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from raftsman.raft.journal import Journal
 from raftsman.raft.lifecycle import RANK
-from raftsman.raft.messages import Message, Vote
+from raftsman.raft.messages import Ack, AskVote, Message, Vote
 from raftsman.raft.participant import MAX_QUEUED, Participant
 from raftsman.raft.records import Change, Task
 from raftsman.raft.table import TaskTable
@@ -63,7 +63,10 @@ class Checks:
     """Task → attempt and rank of its state."""
     ended: dict[str, Task] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
-    votes: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    votes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By directory: the latest vote, its term and candidate."""
+    promised: dict[str, int] = field(default_factory=dict)
+    """By directory: up to where it has acknowledged the log, and has not been told otherwise since."""
     _lives: dict[tuple[str, int], _Life] = field(default_factory=dict)
     _changes_up_to: int = 0
 
@@ -97,6 +100,8 @@ class Checks:
             _fail(f"{node} goes back: term {seen.term} → {term}, commit {seen.commit_index} → {commit_index}")
         if applied_index > commit_index or commit_index > journal.last_index:
             _fail(f"{node} has applied {applied_index}, committed {commit_index}, and holds {journal.last_index}")
+        if core.leads and commit_index > journal.synced_index:
+            _fail(f"{node} leads and counts itself for entry {commit_index}, its disk holds {journal.synced_index}")
         if core.leads and seen.leads_in != term:
             self._leads(node, life, term, journal)
             seen.leads_in = term
@@ -121,12 +126,35 @@ class Checks:
             if self.committed.setdefault(index, term) != term:
                 _fail(f"{node} takes entry {index} of term {term} for committed, it was that of {self.committed[index]}")
 
-    def said(self, node: str, incarnation: str, receiver: str, message: Message) -> None:
-        """*node* sends *message*."""
+    # --- promises ---
+
+    def said(self, node: str, directory: str, receiver: str, message: Message) -> None:
+        """*node* sends *message*: a vote or an acknowledgement binds its directory, whatever happens."""
         if isinstance(message, Vote) and message.granted:
-            candidate = self.votes.setdefault((node, incarnation, message.term), receiver)
-            if candidate != receiver:
-                _fail(f"{node} votes for {candidate} and {receiver} in term {message.term}")
+            self._votes(node, directory, message.term, receiver)
+        elif isinstance(message, AskVote):
+            self._votes(node, directory, message.term, node)
+        elif isinstance(message, Ack) and message.success:
+            self.promised[directory] = max(self.promised.get(directory, 0), message.next_index - 1)
+
+    def _votes(self, node: str, directory: str, in_term: int, for_whom: str) -> None:
+        term, candidate = self.votes.get(directory, (0, ""))
+        if in_term < term or (in_term == term and candidate != for_whom):
+            _fail(f"{node} votes for {for_whom} in term {in_term}, for {candidate} in term {term} before")
+        self.votes[directory] = in_term, for_whom
+
+    def truncated(self, directory: str, index: int) -> None:
+        """A leader has taken back what stood from *index* on."""
+        self.promised[directory] = min(self.promised.get(directory, 0), index - 1)
+
+    def started(self, node: str, directory: str, journal: Journal) -> None:
+        """*node* has started on *directory*: everything that it promised must be there."""
+        if journal.last_index < self.promised.get(directory, 0):
+            _fail(f"{node} holds {journal.last_index} entries, it has acknowledged {self.promised[directory]}")
+        term, candidate = self.votes.get(directory, (0, ""))
+        if journal.term < term or (journal.term == term and candidate and journal.vote != candidate):
+            _fail(f"{node} has forgotten its vote for {candidate} in term {term}")
+        self.log_read(node, journal)
 
     # --- the table ---
 

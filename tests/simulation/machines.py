@@ -39,6 +39,7 @@ class Host:
         """After so many operations the disk fails."""
         self._dies_in: int | None = None
         self._dies_with_power = False
+        self._dies_again = False
         self._disk_has_failed = False
         self._deferred: deque[Callable[[], None]] = deque()
         self._is_starting = False
@@ -72,9 +73,9 @@ class Host:
                 self.note(f"dies at {step}")
                 raise Crash(step)
 
-    def die_within(self, steps: int, *, power: bool) -> None:
-        """Let it die at a step soon."""
-        self._dies_in, self._dies_with_power = steps, power
+    def die_within(self, steps: int, *, power: bool, again: bool = False) -> None:
+        """Let it die at a step soon; *again*: and once more while it recovers, or soon after."""
+        self._dies_in, self._dies_with_power, self._dies_again = steps, power, again
 
     def guarded(self, work: Callable[[], None], process: Process | None) -> None:
         """Do *work* of *process*; what ends it, ends it."""
@@ -149,6 +150,9 @@ class Host:
 
     def _start(self) -> None:
         self.lives += 1
+        if self._dies_again:
+            self._dies_again = False
+            self.die_within(self.random.randint(1, 60), power=self.random.random() < 0.7)
         try:
             self.process = Process(self)
         except DiskFull as error:

@@ -54,7 +54,7 @@ class Process:
         new = f"{host.random.getrandbits(64):016x}"
         identity = parts.take_identity(disk, cluster=CLUSTER, node=self.name, new_incarnation=new)
         snapshots = parts.snapshots(disk, background=self.background, transfer_bytes=sizes.transfer_bytes)
-        self.journal = watched_journal(parts.journal, self.name, world.checks).open(
+        self.journal = watched_journal(parts.journal, self.name, identity.incarnation, world.checks).open(
             disk,
             snapshot_index=snapshots.newest.index if snapshots.newest else 0,
             segment_bytes=sizes.segment_bytes,
@@ -63,7 +63,7 @@ class Process:
             new_salt=lambda: host.random.getrandbits(32),
         )
         require_journal(disk, identity, fresh=self.journal.fresh)
-        world.checks.log_read(self.name, self.journal)
+        world.checks.started(self.name, identity.incarnation, self.journal)
         self.replica = parts.replica(
             now=lambda: Instant(host.clock.wall_ms()), new_id=lambda: "", on_applied=self._on_applied
         )

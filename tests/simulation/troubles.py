@@ -50,7 +50,7 @@ def kill_at_a_step(world: World, random: Random) -> bool:
     if host is None:
         return False
     steps = random.choice((1, 3, 10, 40))
-    host.die_within(random.randint(1, steps), power=random.random() < 0.5)
+    host.die_within(random.randint(1, steps), power=random.random() < 0.5, again=random.random() < 0.3)
     return True
 
 

@@ -10,13 +10,17 @@ ROWS_TOLD = 8
 """Compaction waits for as many entries as there are rows; a short run cannot."""
 
 
-def watched_journal(kind: type[Journal], node: str, checks: Checks) -> type[Journal]:
-    """Return *kind*, which tells *checks* of every entry of *node*."""
+def watched_journal(kind: type[Journal], node: str, directory: str, checks: Checks) -> type[Journal]:
+    """Return *kind*, which tells *checks* of every entry that comes and goes."""
 
     class Watched(kind):  # type: ignore[misc,valid-type]
         def append(self, command: bytes, index: int, term: int) -> None:
             super().append(command, index, term)
             checks.appended(node, self, command, index, term)
+
+        def truncate(self, index: int) -> None:
+            super().truncate(index)
+            checks.truncated(directory, index)
 
     return Watched
 
