@@ -186,6 +186,10 @@ class Consensus:
         now = self._monotonic()
         return {peer.name: now - peer.heard_at for peer in self._running().participant.peers.values()}
 
+    def behind(self) -> dict[str, int]:
+        """Return how many entries every other node is not known to have; empty when this node does not lead."""
+        return self._running().participant.behind()
+
     def troubles(self) -> list[tuple[str, str]]:
         """Return what keeps this node from taking its full part: codes and sentences."""
         thread = self._running()

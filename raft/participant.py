@@ -187,6 +187,12 @@ class Participant:
         silent_s = self._ports.clock() - self.peers[leader].heard_at
         return leader if silent_s <= self._silent_s else None
 
+    def behind(self) -> dict[str, int]:
+        """Return how many entries every other node is not known to have; empty when this node does not lead."""
+        if not self.core.leads:
+            return {}
+        return {peer: max(self._journal.last_index - self.core.match_index(peer), 0) for peer in self.peers}
+
     @property
     def identity(self) -> Identity:
         """Whose directory this is, and how far it has come."""
@@ -379,7 +385,7 @@ class Participant:
             case m.Proposed():
                 self._on_proposed(message, now)
             case m.AskRead():
-                self._reads.append(Reading(_nobody, now + DEADLINE_S, origin=(peer.name, message.number)))
+                self._reads.append(Reading(lambda *_: None, now + DEADLINE_S, origin=(peer.name, message.number)))
             case m.Read():
                 self.waiting.told(message.number, message.index)
             case _:
@@ -491,7 +497,3 @@ class Participant:
         if self.core.match_index(target) == self._journal.last_index:
             transfer.asked_at = now
             self._ports.way.send(target, m.TimeoutNow(term=self.core.term))
-
-
-def _nobody(_answer: Answer, _result: object) -> None:
-    """Stand for whoever asked from another node."""

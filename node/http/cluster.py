@@ -57,7 +57,7 @@ def _member_view(site: Site, name: str, member: Member | None, leader: str | Non
         "role": role,
         "url": member.url if member else "",
         "alive": not lost or name in (site.node, leader),
-        "lag": 0 if name == site.node else None,  # Stock pysyncobj does not say how far another node is.
+        "lag": 0 if name == site.node else site.replica.behind().get(name),  # Only the leader knows.
         "contexts": [context.name for context in member.contexts] if member else [],
         "slots": member.slots if member else 0,
         "version": member.version if member else "",

@@ -79,7 +79,7 @@ class Problem(Exception):
                 {"pointer": each.pointer, "code": each.code, "detail": each.detail} for each in self.errors
             ]
         headers = dict(self.headers)
-        if status in (429, 503, 507):
+        if status in (429, 503):
             headers.setdefault("Retry-After", str(RETRY_AFTER_S))
         return web.Response(
             status=status,
