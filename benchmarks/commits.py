@@ -47,7 +47,7 @@ def _node(name: str, members: Mapping[str, str], folder: str, seconds: float, ov
         members=members,
         journal=Path(folder) / name / "journal",
         election_timeout_s=(0.3, 0.6),
-        apply=lambda command, index: index,
+        apply=lambda _command, index: index,
         monotonic=time.monotonic,
     )
     log.start()

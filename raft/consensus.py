@@ -50,9 +50,9 @@ class Rows(Protocol):
 class Consensus:
     """One node's share of the replicated log.
 
-    *members* maps node names to ``host:port``; the log's files lie in the folder of *journal*; *apply* is called with
-    (bytes, index) for each committed command, in order, on the log's thread, and after a restart again for what no snapshot
-    of *rows* holds. *ended* is called there with a sentence when the node must not go on: the log does nothing more.
+    *members* maps node names to ``host:port``; the log's files lie in the folder of *journal*; *apply* is called
+    with (bytes, index) for each committed command, in order, on the log's thread, and after a restart again for what
+    no snapshot of *rows* holds. *ended* is called there with a sentence when the node must not go on.
     """
 
     def __init__(
@@ -185,6 +185,10 @@ class Consensus:
         """Return, for every other node, the seconds since its last message (infinite when there was none)."""
         now = self._monotonic()
         return {peer.name: now - peer.heard_at for peer in self._running().participant.peers.values()}
+
+    def behind(self) -> dict[str, int]:
+        """Return how many entries every other node is not known to have; empty when this node does not lead."""
+        return self._running().participant.behind()
 
     def troubles(self) -> list[tuple[str, str]]:
         """Return what keeps this node from taking its full part: codes and sentences."""

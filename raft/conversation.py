@@ -13,6 +13,7 @@ from raftsman.raft import messages as m
 from raftsman.raft.core import NO_OP, REGULAR, Core, CorePorts
 from raftsman.raft.elections import Elections, Position
 from raftsman.raft.journal import CoreJournal, Journal
+from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.peers import Broken, Peer, Repaired, Rules
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Conversation:
     held: list[tuple[str, m.Message]] = field(default_factory=list)
     seq: int = 0
     """The number of the last append or chunk sent."""
+    sent_up_to: tuple[int, int] = (0, 0)
+    """Log end and commit index that the followers were last sent."""
     verified: tuple[str, int, int] | None = None
     """Who leads, its term, and its commit index, when this log was last known to hold all of that."""
     core: Core = field(init=False)
@@ -202,6 +205,8 @@ class Conversation:
 
     def _follows(self, peer: Peer, term: int, seq: int) -> bool:
         """Whether *peer* is the leader to follow; if its term is over, it is told so."""
+        if not peer.counted:
+            return False
         if term < self.core.term:
             self.held.append((peer.name, m.Ack(term=self.core.term, seq=seq, next_index=0, success=False)))
             return False
@@ -213,8 +218,8 @@ class Conversation:
 
     def on_append(self, peer: Peer, append: m.Append) -> None:
         """Take what is new in *append*; the core acknowledges it."""
-        if any(command[:1] not in _KNOWN for _, command in append.entries):
-            self.way.close(peer.name, "an entry of a kind that raftsman never writes")
+        if any(command[:1] not in _KNOWN or len(command) > 1 + COMMAND_BYTES for _, command in append.entries):
+            self.way.close(peer.name, "an entry of a kind or size that raftsman never writes")
             return
         if not self._follows(peer, append.term, append.seq):
             return
@@ -245,6 +250,18 @@ class Conversation:
         return True
 
     # --- a leader ---
+
+    def has_news(self, unconfirmed_seq: int | None) -> bool:
+        """Whether the followers should hear something in this tick: entries, a commit, a read's number to echo."""
+        before, commit = self.sent_up_to, max(self.core.commit_index, self._agreed())
+        self.sent_up_to = (self.journal.last_index, commit)
+        return self.sent_up_to != before or (unconfirmed_seq is not None and unconfirmed_seq > self.seq)
+
+    def _agreed(self) -> int:
+        """Return up to where a majority has this leader's log, if that is of its term: the core will commit so far."""
+        has = sorted([self.journal.last_index, *(self.core.match_index(peer) for peer in self.peers)])
+        index = has[(len(has) - 1) // 2]
+        return index if self.journal.term_at(index) == self.core.term else 0
 
     def is_answer(self, peer: Peer, term: int, seq: int) -> bool:
         """Whether an answer of *term* is to this leader; a later term ends its leadership."""

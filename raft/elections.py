@@ -62,6 +62,10 @@ class Elections:
         if asked == self._round_term:
             self._willing.add(voter)
 
+    def forget_willing(self, voter: str) -> None:
+        """Count *voter* no longer: it has lost its disk."""
+        self._willing.discard(voter)
+
     def end_round(self) -> None:
         """Forget who was willing: a leader was heard, or the election has begun."""
         self._round_term, self._willing = 0, set()

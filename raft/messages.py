@@ -86,7 +86,7 @@ class Chunk(Message, frozen=True, tag="chunk", kw_only=True):
 
 
 class Ack(Message, frozen=True, tag="ack", kw_only=True):
-    """The answer to an append, or to a whole snapshot: *next_index* is wanted next; *success*: all before it is there."""
+    """The answer to an append, or to a whole snapshot: *next_index* is wanted; *success*: all before is there."""
 
     term: Count
     seq: Count

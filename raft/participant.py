@@ -8,17 +8,19 @@ something: acknowledgements, votes, answers. What nodes say about the log is ``c
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from raftsman.raft import messages as m
 from raftsman.raft.conversation import Conversation, Way
 from raftsman.raft.core import REGULAR
 from raftsman.raft.disk import DiskFull
 from raftsman.raft.elections import Elections
-from raftsman.raft.founding import JOINING, MEMBER, Identity, advance, waits_for
+from raftsman.raft.founding import Identity
+from raftsman.raft.joining import Joining
 from raftsman.raft.journal import Journal
+from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.peers import UNSENT_BYTES, Peer, Rules
-from raftsman.raft.shipping import Shipping, StateMachine
+from raftsman.raft.shipping import COMPACT_ENTRIES, Shipping, StateMachine
 from raftsman.raft.snapshots import SnapshotStore
 from raftsman.raft.waiting import DEADLINE_S, Answer, Answered, Reading, Waiting
 
@@ -92,22 +94,19 @@ class Participant:
         ports: Ports,
         rules: Rules | None = None,
         elections: Elections | None = None,
+        compact_entries: int = COMPACT_ENTRIES,
     ) -> None:
         low_s, high_s = election_timeout_s
         self.name = name
         self.peers = {each: Peer(each) for each in sorted(members) if each != name}
-        self.identity = ports.identity
         self.disk_full = False
         self.waiting = Waiting()
-        self._statuses: dict[str, m.Status] = {}
-        self._noted: dict[str, int] = {}
         self._ports = ports
         self._journal = ports.journal
         self._silent_s = high_s * SILENT_TIMEOUTS
         self._inbox: deque[tuple[str, m.Message | _Linked | _Unlinked]] = deque()
         self._queue: deque[tuple[bytes, Answered]] = deque()
         self._reads: deque[Reading] = deque()
-        self._sent_up_to = (0, 0)  # Log end and commit index that the followers were last sent.
         self._transfer: _Transfer | None = None
         self._retry_at = self._swept_at = ports.clock()
         self._talk = Conversation(
@@ -128,7 +127,10 @@ class Participant:
             ),
         )
         self.core = self._talk.core
-        self._shipping = Shipping(self.core, ports.journal, ports.snapshots, ports.machine)
+        self._joining = Joining(self._talk, ports.identity, ports.save_identity)
+        self._shipping = Shipping(
+            self.core, ports.journal, ports.snapshots, ports.machine, compact_entries=compact_entries
+        )
         self._shipping.load()
 
     # --- what the world tells it, between two ticks ---
@@ -146,7 +148,8 @@ class Participant:
         self._inbox.append((peer, message))
 
     def propose(self, command: bytes, answered: Answered) -> None:
-        """Let *command* come into the log with the next tick."""
+        """Let *command* (at most ``limits.COMMAND_BYTES``) come into the log with the next tick."""
+        assert len(command) <= COMMAND_BYTES, f"a command of {len(command)} bytes"
         if len(self._queue) + len(self.waiting) >= MAX_QUEUED:
             answered(Answer.NOT_LEADER, None)
             return
@@ -184,9 +187,20 @@ class Participant:
         silent_s = self._ports.clock() - self.peers[leader].heard_at
         return leader if silent_s <= self._silent_s else None
 
+    def behind(self) -> dict[str, int]:
+        """Return how many entries every other node is not known to have; empty when this node does not lead."""
+        if not self.core.leads:
+            return {}
+        return {peer: max(self._journal.last_index - self.core.match_index(peer), 0) for peer in self.peers}
+
+    @property
+    def identity(self) -> Identity:
+        """Whose directory this is, and how far it has come."""
+        return self._joining.identity
+
     def waits_for(self) -> str:
         """Return what this node waits for before it counts as a member, "" when it does."""
-        return waits_for(self.identity, self.peers, self._statuses, self._noted)
+        return self._joining.waits_for()
 
     @property
     def has_no_room(self) -> bool:
@@ -201,7 +215,7 @@ class Participant:
             or (self._queue and self._transfer is None)
             or (self._reads and self.core.leads)
             or self.core.applied_index < self.core.commit_index
-            or (self.core.leads and self._sent_up_to != (self._journal.last_index, self.core.commit_index))
+            or (self.core.leads and self._talk.sent_up_to != (self._journal.last_index, self.core.commit_index))
         )
 
     # --- the tick ---
@@ -214,12 +228,13 @@ class Participant:
         self._talk.counts = self.identity.counts and not self.disk_full
         try:
             self._take_inbox(now)
-            self._advance_identity()
+            if not self.disk_full:
+                self._joining.advance()
             self._take_transfer(now)
             self._take_proposals(now)
             self._take_reads()
             self._mute()
-            if self._has_news():
+            if self.core.leads and self._talk.has_news(self.waiting.newest_unconfirmed_seq):
                 self.core.send_now()
             if not self.peers and not self.disk_full:
                 self._journal.sync()  # Alone it commits and applies in this tick what it appends in it.
@@ -228,7 +243,7 @@ class Participant:
             self._ports.way.flush()  # Appends before our own sync: no acknowledgement can be counted until it is over.
             if not self.disk_full:
                 self._journal.sync()
-                self._join()
+                self._joining.join()
         except DiskFull as error:
             self._disk_is_full(error, now)
         self._send_held()
@@ -243,7 +258,6 @@ class Participant:
             self._shipping.send(self.peers.values(), self._ports.way.send, self._talk.next_seq)
             self._confirm_reads()
         else:
-            self._transfer = None
             for reading in self.waiting.deposed():
                 self._answer_read(reading, 0)
         if core.term > self._talk.elections.transfer_term:
@@ -265,28 +279,11 @@ class Participant:
     def _once_a_second(self, now: float) -> None:
         self._swept_at = now
         self.waiting.sweep(now)
-        if not self.identity.counts:
-            for peer in self.peers.values():
-                self._ports.way.send(peer.name, self.identity.status())
+        self._joining.repeat()
 
     def _apply(self, command: bytes, index: int) -> None:
         result = self._ports.machine.apply(command[1:], index) if command[0] == REGULAR else None
         self.waiting.applied(index, self._journal.term_at(index), result)
-
-    def _has_news(self) -> bool:
-        """Whether the followers should hear something in this tick: entries, a commit, a read to confirm."""
-        core = self.core
-        if not core.leads:
-            return False
-        before, self._sent_up_to = self._sent_up_to, (self._journal.last_index, max(core.commit_index, self._agreed()))
-        seq = self.waiting.newest_unconfirmed_seq
-        return self._sent_up_to != before or (seq is not None and seq > self._talk.seq)
-
-    def _agreed(self) -> int:
-        """Return up to where a majority has this leader's log, if that is of its term: the core will commit so far."""
-        has = sorted([self._journal.last_index, *(self.core.match_index(peer) for peer in self.peers)])
-        index = has[(len(has) - 1) // 2]
-        return index if self._journal.term_at(index) == self.core.term else 0
 
     def _mute(self) -> None:
         """Let the core skip peers to whom it could only send what they cannot take now (stock spins on them)."""
@@ -347,7 +344,7 @@ class Participant:
 
     def _unlink(self, peer: Peer) -> None:
         peer.linked = peer.counted = False
-        self._statuses.pop(peer.name, None)
+        self._joining.forget(peer)
         self._shipping.stop(peer.name)
         self.waiting.lost(peer.name)
 
@@ -374,9 +371,9 @@ class Participant:
     def _take_other(self, peer: Peer, message: m.Message, now: float) -> None:
         match message:
             case m.Status():
-                self._on_status(peer, message)
+                self._joining.on_status(peer, message)
             case m.Noted():
-                self._on_noted(peer, message)
+                self._joining.on_noted(peer, message)
             case m.Chunk():
                 self._on_chunk(peer, message)
             case m.ChunkAck():
@@ -388,7 +385,7 @@ class Participant:
             case m.Proposed():
                 self._on_proposed(message, now)
             case m.AskRead():
-                self._reads.append(Reading(_nobody, now + DEADLINE_S, origin=(peer.name, message.number)))
+                self._reads.append(Reading(lambda *_: None, now + DEADLINE_S, origin=(peer.name, message.number)))
             case m.Read():
                 self.waiting.told(message.number, message.index)
             case _:
@@ -432,6 +429,9 @@ class Participant:
         self.waiting.due.extend((answered, answer, None) for _, answered in queue)
 
     def _on_propose(self, peer: Peer, message: m.Propose) -> None:
+        if len(message.command) > COMMAND_BYTES:
+            self._ports.way.close(peer.name, f"a command of {len(message.command)} bytes")
+            return
         if self.core.leads and self._transfer is None and not self.has_no_room:
             self.core.append([message.command])
             placed = m.Proposed(number=message.number, index=self._journal.last_index, term=self.core.term)
@@ -485,9 +485,11 @@ class Participant:
         transfer = self._transfer
         if transfer is None:
             return
-        if now >= transfer.until or not self.core.leads:
+        if now >= transfer.until or self._leader() not in (self.name, None):
             self._transfer = None
             return
+        if not self.core.leads:
+            return  # It has worked, and whoever leads now will be heard of: proposals wait for that.
         counted = [peer.name for peer in self.peers.values() if peer.counted and peer.linked]
         target = transfer.target or max(counted, key=self.core.match_index, default=None)
         if target not in counted or now - transfer.asked_at < TRANSFER_REPEAT_S:
@@ -495,61 +497,3 @@ class Participant:
         if self.core.match_index(target) == self._journal.last_index:
             transfer.asked_at = now
             self._ports.way.send(target, m.TimeoutNow(term=self.core.term))
-
-    # --- who counts ---
-
-    def _on_status(self, peer: Peer, status: m.Status) -> None:
-        if status.incarnation != peer.incarnation:
-            self._ports.way.close(peer.name, "it speaks for another directory than its hello named")
-            return
-        self._statuses[peer.name] = status
-        peer.counted = status.stage == MEMBER
-        if peer.counted:
-            return
-        self.core.forget_match(peer.name)  # An earlier directory of it may have said more.
-        if self.core.stands and self._talk.elections.has_voted(peer.name, self.core.term):
-            self.core.step_down(self.core.term)
-        self._talk.held.append((peer.name, m.Noted(incarnation=status.incarnation, term=self.core.term)))
-
-    def _on_noted(self, peer: Peer, noted: m.Noted) -> None:
-        if noted.incarnation != self.identity.incarnation or self.identity.counts:
-            return
-        self._noted[peer.name] = max(noted.term, self._noted.get(peer.name, 0))
-        if self.identity.stage == JOINING and self._is_noted_by_all() and self.core.term < self._floor():
-            self.core.step_down(self._floor())
-
-    def _is_noted_by_all(self) -> bool:
-        return self._noted.keys() == self.peers.keys()
-
-    def _floor(self) -> int:
-        """Return the first term in which no vote and no acknowledgement of a lost directory of this node can count."""
-        return max(self._noted.values())
-
-    def _advance_identity(self) -> None:
-        while not self.disk_full and (after := advance(self.identity, self.peers, self._statuses)) != self.identity:
-            self._become(after)
-
-    def _join(self) -> None:
-        """Count from now on, if this empty node has caught up. Its log has just been synced."""
-        seen = self._talk.verified
-        if self.identity.stage != JOINING or seen is None or not self._is_noted_by_all():
-            return
-        leader, term, commit = seen
-        status = self._statuses.get(leader)
-        if term != self.core.term or term < self._floor() or self._journal.term_at(commit) != term or status is None:
-            return
-        self.core.vote_in(term, leader)  # It may have voted in this term, before it lost its disk.
-        self._become(replace(self.identity, stage=MEMBER, cluster_id=status.cluster_id, founding=dict(status.founding)))
-
-    def _become(self, identity: Identity) -> None:
-        self._journal.sync()  # A member whose journal is missing has lost it.
-        self._ports.save_identity(identity)
-        log.info("the directory of node %s, %s, is %s now", identity.node, identity.incarnation, identity.stage)
-        self.identity = identity
-        self._talk.counts = identity.counts
-        for peer in self.peers.values():
-            self._ports.way.send(peer.name, identity.status())
-
-
-def _nobody(_answer: Answer, _result: object) -> None:
-    """Stand for whoever asked from another node."""

@@ -230,6 +230,10 @@ class Replica:
         """Return who leads, the term and the indexes."""
         return self._running().standing()
 
+    def behind(self) -> dict[str, int]:
+        """Return how many entries every other node is not known to have; empty when this node does not lead."""
+        return self._running().behind()
+
     def troubles(self) -> list[tuple[str, str]]:
         """Return what keeps this node from taking its full part in the log: codes and sentences."""
         return self._running().troubles()

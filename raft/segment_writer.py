@@ -75,19 +75,23 @@ class SegmentWriter:
         return self._write_met_full or self._spare_met_full
 
     def resume(self, segments: Sequence[Segment]) -> None:
-        """Go on behind what was read; what stands behind its end is wiped. Raises DiskFailed."""
+        """Go on behind what was read, once it is durable; what stands behind its end is wiped. Raises DiskFailed."""
         with fatal_errors("clearing away what an earlier process left"):
             for name in (_SPARE, _NEXT):
                 discard(self._disk, name)
+            if self._disk.names():
+                self._disk.sync_names()  # Those of snapshots and of the identity too: it is one folder.
         self._headers = [each.contents.header for each in segments]
         if not segments:
             return
         name, contents = segments[-1].name, segments[-1].contents
-        with fatal_errors(f"cutting the end of {self._disk.path(name)}"):
+        with fatal_errors(f"securing {self._disk.path(name)}"):
             file = self._disk.open(name, writable=True)
-            if contents.blank_from > contents.end:
-                fill_with_zeros(file, contents.end, contents.blank_from)
-                file.sync()
+            # What was read may stand in memory only: a process that was killed before its sync, or ended by a failed one,
+            # left it so. It will be acknowledged without another write, so it is written again.
+            file.write_at(0, file.read_at(0, contents.end))
+            fill_with_zeros(file, contents.end, contents.blank_from)
+            file.sync()
         self._current = _Open(contents.header, file, contents.end, contents.sealed, segments[-1].frames > 0)
 
     # --- writing ---

@@ -118,7 +118,7 @@ class Shipping:
 
     def _shipment(self, peer: str) -> _Shipment | None:
         shipment = self._shipments.get(peer)
-        if shipment is not None and shipment.term == self._core.term:
+        if shipment is not None and self._is_wanted(peer, shipment):
             return shipment
         self.stop(peer)
         sender = self._snapshots.sender()
@@ -127,6 +127,10 @@ class Shipping:
         log.info("%s gets the snapshot of everything up to entry %d", peer, sender.snapshot.index)
         self._shipments[peer] = _Shipment(sender, self._core.term)
         return self._shipments[peer]
+
+    def _is_wanted(self, peer: str, shipment: _Shipment) -> bool:
+        """Whether *shipment* still helps: it may have arrived, and this log been compacted beyond it meanwhile."""
+        return shipment.term == self._core.term and self._core.next_index(peer) <= shipment.sender.snapshot.index
 
     def _next_chunk(self, shipment: _Shipment, seq: int) -> Chunk:
         part, _, last = shipment.sender.next_part()

@@ -140,15 +140,19 @@ class Transport:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: _Link(self, None), connection)
 
     async def _dial(self, peer: str) -> None:
-        host, port = split_address(self._members[peer])
-        loop = asyncio.get_running_loop()
         while True:
             if peer not in self._links:
                 with suppress(OSError, TimeoutError):
-                    async with asyncio.timeout(DIAL_WITHIN_S):
-                        _, link = await loop.create_connection(lambda: _Link(self, peer), host, port)
-                    await link.over.wait()
+                    await self._dial_once(peer)
             await asyncio.sleep(REDIAL_S)
+
+    async def _dial_once(self, peer: str) -> None:
+        """Connect to *peer*, and return when that connection is over. Raises OSError, TimeoutError."""
+        host, port = split_address(self._members[peer])
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(DIAL_WITHIN_S):
+            _, link = await loop.create_connection(lambda: _Link(self, peer), host, port)
+        await link.over.wait()
 
     # --- sending ---
 
@@ -199,6 +203,7 @@ class Transport:
             old.close()
         if dialled is None:
             link.put(m.encode(me.hello(hello.node)))
+            link.flush()
         assert self._listener is not None
         self._listener.linked(hello.node, hello.incarnation)
         return ""

@@ -1,12 +1,21 @@
 """``/v1/cluster`` and ``/v1/contexts``: the nodes together, and the Kubernetes clusters they reach."""
 
+import asyncio
+from typing import Any
+
 from aiohttp import web
 
 from raftsman.node.http.answers import json_response
+from raftsman.node.http.problems import Problem, of_faults
 from raftsman.node.http.site import Site, known_parameters, rfc3339, site_of
+from raftsman.node.http.writes import Write, here_or_at_the_leader, no_leader, read_json
 from raftsman.raft.records import Member, MemberContext
 from raftsman.raft.table import TaskTable
+from raftsman.wire.faults import Fault
 from raftsman.wire.views import ClusterView, ContextView, MemberView
+
+NEW_LEADER_WITHIN_S = 1.0
+_LOOK_S = 0.01
 
 
 async def get_cluster(request: web.Request) -> web.Response:
@@ -49,11 +58,49 @@ def _member_view(site: Site, name: str, member: Member | None, leader: str | Non
         "role": role,
         "url": member.url if member else "",
         "alive": not lost or name in (site.node, leader),
-        "lag": 0 if name == site.node else None,  # Stock pysyncobj does not say how far another node is.
+        "lag": 0 if name == site.node else site.replica.behind().get(name),  # Only the leader knows.
         "contexts": [context.name for context in member.contexts] if member else [],
         "slots": member.slots if member else 0,
         "version": member.version if member else "",
     }
+
+
+# --- leadership on request --------------------------------------------------------------------
+
+
+async def post_transfer(request: web.Request) -> web.Response:
+    """Let another node lead: the one that the body's ``to`` names, else whoever has most of the log."""
+    site = site_of(request)
+    known_parameters(request)
+    document = await read_json(request) if request.can_read_body else {}
+    to = _target(site, document)
+    write = Write(task_id="", body={} if to is None else {"to": to}, here=lambda: _transfer(site, to))
+    return await here_or_at_the_leader(request, write)
+
+
+def _target(site: Site, document: Any) -> str | None:
+    names = sorted({site.node, *site.replica.silent_for_s()})
+    match document:
+        case {"to": str(name), **rest} if not rest and name in names:
+            return name
+        case {"to": str(name), **rest} if not rest:
+            raise of_faults([Fault("unknown-node", "/to", f"there is no node {name!r}, only {', '.join(names)}")])
+        case {**rest} if not rest:
+            return None
+        case _:
+            raise of_faults([Fault("invalid-spec", "", 'send nothing, or {"to": the name of a node}')])
+
+
+async def _transfer(site: Site, to: str | None) -> web.Response:
+    if to != site.node and not await site.replica.transfer_leadership(to):
+        why = f"{to or 'no other node'} could not take over in time; {site.node} still leads"
+        raise Problem("not-ready", why)
+    ends_at = asyncio.get_running_loop().time() + NEW_LEADER_WITHIN_S
+    while (leader := site.replica.standing().leader) is None:
+        if asyncio.get_running_loop().time() > ends_at:
+            raise no_leader()
+        await asyncio.sleep(_LOOK_S)
+    return json_response({"leader": leader})
 
 
 async def get_contexts(request: web.Request) -> web.Response:
@@ -93,4 +140,8 @@ def _context_view(table: TaskTable, name: str, running: int) -> ContextView:
 
 def routes() -> list[web.RouteDef]:
     """Return these resources' routes."""
-    return [web.get("/v1/cluster", get_cluster), web.get("/v1/contexts", get_contexts)]
+    return [
+        web.get("/v1/cluster", get_cluster),
+        web.post("/v1/cluster:transfer", post_transfer),
+        web.get("/v1/contexts", get_contexts),
+    ]

@@ -286,6 +286,16 @@ OPERATIONS = (
         answers=(_shows("Cluster", "The cluster."),),
     ),
     Operation(
+        method="POST",
+        path="/v1/cluster:transfer",
+        name="transferLeadership",
+        text="Let another node lead.",
+        body=ref("TransferWish"),
+        body_required=False,
+        answers=(_shows("Leader", "Who leads now."),),
+        codes=(*_BODY_CODES, "unknown-node", *_WRITE_CODES),
+    ),
+    Operation(
         method="GET",
         path="/v1/contexts",
         name="getContexts",

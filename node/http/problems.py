@@ -37,6 +37,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid-spec": (422, "The task is not valid"),
     "unknown-context": (422, "No node knows the context"),
     "idempotency-key-reused": (422, "The key was used for another request"),
+    "unknown-node": (422, "There is no such node"),
     "not-implemented-here": (422, "A field is not supported by this version"),
     "queue-full": (429, "Too many tasks are queued"),
     "internal": (500, "Something went wrong inside raftsman"),
@@ -81,7 +82,7 @@ class Problem(Exception):
                 {"pointer": each.pointer, "code": each.code, "detail": each.detail} for each in self.errors
             ]
         headers = dict(self.headers)
-        if status in (429, 503, 507):
+        if status in (429, 503):
             headers.setdefault("Retry-After", str(RETRY_AFTER_S))
         return web.Response(
             status=status,

@@ -30,6 +30,7 @@ VIEWS: Mapping[str, object] = {
     "Plan": views.PlanView,
     "Cluster": views.ClusterView,
     "Contexts": views.ContextsView,
+    "Leader": views.LeaderView,
     "Version": views.VersionView,
     "Limits": views.LimitsView,
     "Readiness": views.ReadinessView,
@@ -110,6 +111,12 @@ BODIES: Mapping[str, Schema] = {
         "description": "What may be said about a retry: the id of the new task.",
         "type": "object",
         "properties": {"taskId": {"anyOf": [TASK_ID, NULL]}, "submitterNode": {"anyOf": [NODE_NAME, NULL]}},
+        "additionalProperties": False,
+    },
+    "TransferWish": {
+        "description": "Who is to lead; whoever has most of the log when nobody is named.",
+        "type": "object",
+        "properties": {"to": NODE_NAME},
         "additionalProperties": False,
     },
     "PlanWish": {

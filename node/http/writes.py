@@ -59,7 +59,7 @@ async def here_or_at_the_leader(request: web.Request, write: Write) -> web.Respo
     if site.replica.standing().leads:
         return await write.here()
     if FORWARDED_BY in request.headers:
-        raise _no_leader()  # The node that forwarded it looks again.
+        raise no_leader()  # The node that forwarded it looks again.
     headers = {name: request.headers[name] for name in HANDED_ON if name in request.headers}
     headers |= {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
     headers |= {MADE_ID: "true"} if write.id_made else {}
@@ -70,7 +70,7 @@ async def here_or_at_the_leader(request: web.Request, write: Write) -> web.Respo
         if site.replica.standing().leads:
             return await write.here()
         full = "disk-full" in dict(site.replica.troubles())
-        raise (_disk_full() if full else _no_leader()) from None
+        raise (_disk_full() if full else no_leader()) from None
     except HungUp as error:
         raise _unknown(write.task_id, str(error)) from error
     index = answer.headers.get("Raftsman-Index", "")
@@ -88,7 +88,7 @@ async def carry_out(request: web.Request, command: Command, task_id: str) -> tup
                 raise of_refusal(verdict)
             return verdict, index
         case NotLeader():
-            raise _no_leader()
+            raise no_leader()
         case NoRoom():
             raise _disk_full()
         case Unknown():
@@ -101,12 +101,12 @@ async def require_barrier(site: Site) -> None:
         case Applied():
             return
         case NotLeader() | NoRoom():
-            raise _no_leader()
+            raise no_leader()
         case Unknown():
             raise Problem("not-ready", "no majority confirmed in time that this reading is up to date; try again")
 
 
-def _no_leader() -> Problem:
+def no_leader() -> Problem:
     return Problem("no-leader", "the nodes have not agreed on a leader; nothing was changed, try again")
 
 

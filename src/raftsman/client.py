@@ -297,6 +297,16 @@ class Client:
         view: ClusterView = _object(self._ask(Request(path="/v1/cluster")))
         return view
 
+    def transfer_leadership(self, to: str | None = None) -> str:
+        """Let node *to* lead, or whoever has most of the log; return who leads now.
+
+        Raises InvalidSpec when there is no such node, Unavailable when it could not take over in time.
+        """
+        body = json.dumps({} if to is None else {"to": to}).encode()
+        headers = {"Content-Type": _JSON}
+        answer = _object(self._ask(Request(method="POST", path="/v1/cluster:transfer", headers=headers, body=body)))
+        return str(answer["leader"])
+
     def contexts(self) -> ContextsView:
         """Return the Kubernetes clusters that the nodes know, and who reaches them."""
         view: ContextsView = _object(self._ask(Request(path="/v1/contexts")))

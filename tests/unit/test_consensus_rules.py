@@ -323,8 +323,21 @@ def test_an_entry_of_a_kind_that_stock_would_unpickle_closes_the_link(kind: int)
     played = alone(Steps())
     term = played.node.participant.core.term
     played.hear(played.leader, append(term, 1, (2, term), (term, bytes([kind]) + b"cos\nsystem\n"), commit=3))
-    assert played.world.closed == [(played.node.name, played.leader, "an entry of a kind that raftsman never writes")]
+    assert played.world.closed == [
+        (played.node.name, played.leader, "an entry of a kind or size that raftsman never writes")
+    ]
     assert log_of(played.node) == []
+
+
+def test_a_command_that_the_core_could_only_send_as_a_pickle_comes_into_no_log() -> None:
+    played = alone(Steps())
+    term, giant = played.node.participant.core.term, bytes(1 << 20)
+    played.hear(played.leader, append(term, 1, (2, term), entry(term, giant), commit=2))
+    assert [peer for _, peer, _ in played.world.closed] == [played.leader]
+    leading = alone(Steps(), leads=True)
+    leading.hear(leading.others[0], m.Propose(number=1, command=giant))
+    assert [peer for _, peer, _ in leading.world.closed] == [leading.others[0]]
+    assert log_of(played.node) == log_of(leading.node) == []
 
 
 # --- 8: no forwarding by the core -------------------------------------------------------------
@@ -412,7 +425,7 @@ def test_an_empty_node_cannot_cost_an_acknowledged_command(passes_for_a_member: 
     if passes_for_a_member:  # As every log without this rule.
         world.start(with_it.name)
         empty = world.nodes[with_it.name]
-        empty.participant._become(identity)
+        empty.participant._joining._become(identity)
         world.kill(with_it.name)
         save_identity(world.disks[with_it.name], identity)
     world.start(with_it.name)

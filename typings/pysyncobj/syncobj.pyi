@@ -5,6 +5,8 @@ from pysyncobj import SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
+pickle: Any
+
 class _RAFT_STATE:
     FOLLOWER: int
     CANDIDATE: int

@@ -11,7 +11,7 @@ from raftsman.wire.views import ClusterView
 
 @click.group(name="cluster")
 def command() -> None:
-    """Look at the nodes together."""
+    """Look at the nodes together, and choose who leads."""
 
 
 @command.command(name="status")
@@ -25,6 +25,14 @@ def status(*, output: str) -> None:
         return
     for line in status_lines(view):
         out(line)
+
+
+@command.command(name="transfer")
+@click.argument("node", required=False)
+@connection_options
+def transfer(*, node: str | None) -> None:
+    """Let NODE lead, or whoever has most of the log, before the leader is stopped."""
+    out(f"{open_client().transfer_leadership(node)} leads")
 
 
 def status_lines(view: ClusterView) -> list[str]:

@@ -121,6 +121,12 @@ class BestView(TypedDict):
     """None for a task that runs on the node itself."""
 
 
+class LeaderView(TypedDict):
+    """Who leads after a transfer of leadership."""
+
+    leader: str
+
+
 class ExplainView(TypedDict):
     """Where a task would run now, or why nowhere; and everything that is excluded, also when it can be placed."""
 

@@ -1,0 +1,39 @@
+"""Clocks that are wrong in all the ways that clocks are: they are ahead or behind, too fast or too slow, and they jump."""
+
+from collections.abc import Callable
+from random import Random
+
+BOOTED_S = 1000.0
+EPOCH_MS = 1_760_000_000_000
+
+
+class Clock:
+    """One machine's monotonic clock and wall clock."""
+
+    def __init__(self, true_now: Callable[[], float], random: Random) -> None:
+        self._true_now = true_now
+        self._since = true_now()
+        self._reading = BOOTED_S + random.uniform(0, 1e6)
+        self._wall_offset_ms = random.randint(-3_600_000, 3_600_000)
+        self.rate = 1.0
+
+    def monotonic(self) -> float:
+        """Return what the machine takes for the time since some instant, in seconds."""
+        return self._reading + (self._true_now() - self._since) * self.rate
+
+    def wall_ms(self) -> int:
+        """Return what the machine takes for the time of day, in milliseconds since the epoch."""
+        return EPOCH_MS + self._wall_offset_ms + int(self._true_now() * 1000)
+
+    def run_at(self, rate: float) -> None:
+        """Go on at *rate* seconds a second."""
+        self._reading, self._since = self.monotonic(), self._true_now()
+        self.rate = rate
+
+    def jump(self, seconds: float) -> None:
+        """Let the monotonic clock jump."""
+        self._reading += seconds
+
+    def jump_wall(self, milliseconds: int) -> None:
+        """Let somebody set the time of day."""
+        self._wall_offset_ms += milliseconds

@@ -1,0 +1,299 @@
+"""One life of a node: the product's own participant, journal, snapshots and replica, on a simulated machine.
+
+It plays the parts of ``consensus`` (which puts them together), ``log_thread`` (which ticks) and ``transport`` (which
+introduces nodes to each other); machines that outlive a process are ``machines``.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from raftsman.raft import messages as m
+from raftsman.raft.founding import Identity
+from raftsman.raft.identity import require_journal, save_identity
+from raftsman.raft.participant import Participant, Ports
+from raftsman.raft.records import Change, Instant
+from raftsman.raft.transport import HELLO_WITHIN_S, LONGEST_UNSENT_BYTES, REDIAL_S, Self, fault_of
+from tests.simulation.network import Link
+from tests.simulation.watched import Machine, watched_journal
+
+if TYPE_CHECKING:
+    from tests.simulation.machines import Host
+
+CLUSTER = "simulated"
+ELECTION_TIMEOUT_S = (0.3, 0.6)
+DIAL_WITHIN_S = 1.0
+AGAIN_S = 0.0001
+"""Between two ticks that follow each other at once."""
+
+
+class Process:
+    """A running node. Everything that it does may raise Crash, which ``Host`` turns into its end."""
+
+    def __init__(self, host: "Host") -> None:
+        self.host = host
+        self.name = host.name
+        self.life = host.lives
+        self.is_over = False
+        self.links: dict[str, Link] = {}
+        """The link that its transport uses, by peer."""
+        self.lag_s = 0.0
+        """How long the present tick has taken so far."""
+        self._open: list[Link] = []
+        self._going: list[tuple[Link, bytes]] = []
+        self._busy_until = 0.0
+        self._wakes_at: float | None = None
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._put_together()
+
+    # --- its parts ---
+
+    def _put_together(self) -> None:
+        host, world = self.host, self.host.world
+        disk, parts, sizes = host.disk, world.parts, world.sizes
+        new = f"{host.random.getrandbits(64):016x}"
+        identity = parts.take_identity(disk, cluster=CLUSTER, node=self.name, new_incarnation=new)
+        snapshots = parts.snapshots(disk, background=self.background, transfer_bytes=sizes.transfer_bytes)
+        self.journal = watched_journal(parts.journal, self.name, identity.incarnation, world.checks).open(
+            disk,
+            snapshot_index=snapshots.newest.index if snapshots.newest else 0,
+            segment_bytes=sizes.segment_bytes,
+            keep_behind=sizes.keep_behind,
+            background=self.background,
+            new_salt=lambda: host.random.getrandbits(32),
+        )
+        require_journal(disk, identity, fresh=self.journal.fresh)
+        world.checks.started(self.name, identity.incarnation, self.journal)
+        self.replica = parts.replica(
+            now=lambda: Instant(host.clock.wall_ms()), new_id=lambda: "", on_applied=self._on_applied
+        )
+        low_s, high_s = ELECTION_TIMEOUT_S
+        self.participant: Participant = parts.participant(
+            name=self.name,
+            members=world.names,
+            election_timeout_s=ELECTION_TIMEOUT_S,
+            rules=parts.rules(),
+            elections=parts.elections(
+                members=len(world.names), loyal_for_s=low_s, round_s=lambda: host.random.uniform(low_s, high_s)
+            ),
+            compact_entries=sizes.compact_entries,
+            ports=Ports(
+                clock=self._clock,
+                random=host.random.random,
+                journal=self.journal,
+                snapshots=snapshots,
+                machine=Machine(self.name, self.replica, world.checks),
+                way=self,
+                identity=identity,
+                save_identity=lambda changed: save_identity(disk, changed),
+            ),
+        )
+        if parts.waiting is not type(self.participant.waiting):
+            self.participant.waiting = parts.waiting()
+        self._standing = ""
+
+    def _on_applied(self, index: int, changes: tuple[Change, ...]) -> None:
+        checks = self.host.world.checks
+        self.replica.read(lambda table: checks.changed(index, changes, table))
+
+    def _clock(self) -> float:
+        return self.host.clock.monotonic() + self.lag_s * self.host.clock.rate
+
+    @property
+    def identity(self) -> Identity:
+        """Whose directory it runs on."""
+        return self.participant.identity
+
+    # --- its time ---
+
+    def background(self, work: Callable[[], None]) -> None:
+        """Have *work* done beside the ticks, as a thread would."""
+        self._jobs.append(work)
+        delay_s = self.host.random.expovariate(1 / 0.03)
+        self.host.later(delay_s, self._work_beside)
+
+    def _work_beside(self) -> None:
+        if self._jobs:
+            self._jobs.popleft()()
+            self.tick_soon()
+
+    def tick_soon(self) -> None:
+        """Let the next tick come as soon as the last one is over."""
+        self._wake_at(max(self.host.world.timeline.now, self._busy_until) + AGAIN_S)
+
+    def _wake_at(self, at: float) -> None:
+        if self._wakes_at is None or self._wakes_at > at:
+            self._wakes_at = at
+            timeline = self.host.world.timeline
+            timeline.after(at - timeline.now, lambda: self._wake(at))
+
+    def _wake(self, at: float) -> None:
+        if self._wakes_at == at and not self.is_over:
+            self._wakes_at = None
+            self.host.guarded(self._tick, self)
+
+    def _tick(self) -> None:
+        world = self.host.world
+        self.lag_s = 0.0
+        self.participant.tick()
+        world.checks.ticked(self.name, self.life, self.participant, self.journal)
+        if self.replica.apply_errors or self.replica.broken:
+            world.fail(f"{self.name} could not apply an entry: {self.replica.broken or 'an exception'}")
+        self._note_standing()
+        self._busy_until, self.lag_s = world.timeline.now + self.lag_s, 0.0
+        if self.participant.hurried:
+            self.tick_soon()
+        else:
+            self._wake_at(self._busy_until + world.sizes.beat_s)
+
+    def _note_standing(self) -> None:
+        core = self.participant.core
+        self.host.is_member = self.host.is_member or self.identity.counts
+        standing = (
+            f"{'leads' if core.leads else 'is'} in term {core.term}, holds {self.journal.last_index}, "
+            f"commit {core.commit_index}, applied {core.applied_index}"
+            f"{'' if self.identity.counts else ', ' + self.identity.stage}{', disk full' if self.participant.disk_full else ''}"
+        )
+        if standing != self._standing:
+            self._standing = standing
+            self.host.note(standing)
+
+    # --- its end ---
+
+    def stop(self) -> None:
+        """End cleanly, as at the end of ``log_thread``."""
+        while self._jobs:
+            self._jobs.popleft()()
+        self.journal.close()
+
+    def end(self, *, told: bool, drains: bool) -> None:
+        """Be gone; the kernel closes the links if it still lives (*told*)."""
+        self.is_over = True
+        for link in self._open[:]:
+            self.host.world.network.close(link, self.name, told=told, drains=drains)
+
+    # --- its way to the others: the port of the participant ---
+
+    def send(self, peer: str, message: m.Message) -> None:
+        """Keep *message* until the next flush."""
+        link = self.links.get(peer)
+        if link is not None:
+            self.host.world.checks.said(self.name, self.identity.incarnation, peer, message)
+            self._going.append((link, m.encode(message)[m.LENGTH_BYTES :]))
+
+    def flush(self) -> None:
+        """Let everything leave, one frame after the other; the process may die between two."""
+        network = self.host.world.network
+        while self._going:
+            self.host.burn("send")
+            link, frame = self._going.pop(0)
+            if link.holders[self.name] is self:
+                network.send(link, self.name, frame, lag_s=self.lag_s)
+
+    def unsent_bytes(self, peer: str) -> int:
+        """Return what is under way to *peer*."""
+        link = self.links.get(peer)
+        return link.lanes[self.name].bytes if link is not None else 0
+
+    def close(self, peer: str, why: str) -> None:
+        """Close the link: the product does so with a peer that says what no node says."""
+        self.host.world.fail(f"{self.name} closes its link to {peer}: {why}")
+
+    # --- its links ---
+
+    def dial_all(self) -> None:
+        """Begin to call every node with a greater name."""
+        for peer in self.host.world.names:
+            if peer > self.name:
+                self._dial(peer)
+
+    def _dial(self, peer: str) -> None:
+        world = self.host.world
+        if peer in self.links or any(link.acceptor == peer for link in self._open):
+            return
+        other = world.hosts[peer]
+        if not world.network.is_open_way(self.name, peer) or not other.has_power:
+            self._dial_later(peer, DIAL_WITHIN_S)
+        elif other.process is None:
+            self._dial_later(peer, REDIAL_S)
+        else:
+            link = world.network.connect(self.name, peer, {self.name: self, peer: other.process})
+            for process in (self, other.process):
+                process.hold(link)
+            world.network.send(link, self.name, self._hello(peer))
+
+    def hold(self, link: Link) -> None:
+        """Have an end of a new link, which must come to something soon."""
+        self._open.append(link)
+        self.host.later(HELLO_WITHIN_S, lambda: self._require_hello(link), self)
+
+    def _require_hello(self, link: Link) -> None:
+        if not link.greeted[self.name]:
+            self.host.world.network.close(link, self.name)
+
+    def _dial_later(self, peer: str, delay_s: float) -> None:
+        self.host.later(delay_s * (1 + self.host.random.random()), lambda: self._dial(peer), self)
+
+    def _me(self) -> Self:
+        identity = self.identity
+        return Self(identity.cluster, identity.cluster_id, identity.node, identity.incarnation)
+
+    def _hello(self, to: str) -> bytes:
+        return m.encode(self._me().hello(to))[m.LENGTH_BYTES :]
+
+    def frame_came(self, link: Link, frame: bytes) -> None:
+        """Take what came over a link."""
+        message = m.decode(frame)
+        peer = link.other(self.name)
+        if link.greeted[self.name]:
+            self.host.note(f"← {peer} {message}", dull=_is_dull(message))
+            self.participant.received(peer, message)
+            self.tick_soon()
+        elif isinstance(message, m.Hello):
+            self._on_hello(link, peer, message)
+        else:
+            self.host.world.network.close(link, self.name)
+
+    def _on_hello(self, link: Link, peer: str, hello: m.Hello) -> None:
+        network = self.host.world.network
+        fault = fault_of(hello, self._me(), self.host.world.addresses, peer if link.dialer == self.name else None)
+        if fault:
+            self.host.note(f"refuses {peer}: {fault}")
+            network.close(link, self.name)
+            return
+        link.greeted[self.name] = True
+        old, self.links[peer] = self.links.get(peer), link
+        if old is not None:
+            network.close(old, self.name)
+        if link.acceptor == self.name:
+            network.send(link, self.name, self._hello(peer))
+        self.participant.linked(peer, hello.incarnation)
+        self.host.note(f"is linked to {peer}")
+        self.tick_soon()
+
+    def link_ended(self, link: Link) -> None:
+        """Take note that this end of a link is closed."""
+        self._open.remove(link)
+        peer = link.other(self.name)
+        if self.is_over:
+            return
+        if self.links.get(peer) is link:
+            del self.links[peer]
+            self.participant.unlinked(peer)
+            self.host.note(f"has lost the link to {peer}")
+            self.tick_soon()
+        if peer > self.name:
+            self._dial_later(peer, REDIAL_S)
+
+
+def _is_dull(message: m.Message) -> bool:
+    match message:
+        case m.Append():
+            return not message.entries
+        case m.Ack():
+            return message.success
+        case _:
+            return False
+
+
+__all__ = ["CLUSTER", "ELECTION_TIMEOUT_S", "Process"]

@@ -1,0 +1,171 @@
+"""When a cluster comes into being, and when a node with an empty disk counts."""
+
+from random import Random
+
+import pytest
+
+from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of
+from raftsman.raft.identity import IdentityDamaged, WrongDirectory, require_journal, save_identity, take_identity
+from raftsman.raft.messages import Status
+from tests.harness.simulated_disk import SimulatedDisk
+from tests.harness.steps import Steps
+
+LIST = {"alpha": "a1", "beta": "b1", "gamma": "c1"}
+OTHERS = ("beta", "gamma")
+
+
+def mine(stage: str = NEW, founding: dict[str, str] | None = None) -> Identity:
+    listed = founding or {}
+    return Identity(
+        cluster="test",
+        node="alpha",
+        incarnation="a1",
+        stage=stage,
+        founding=listed,
+        cluster_id=id_of(listed) if listed else "",
+    )
+
+
+def said(stage: str, incarnation: str, founding: dict[str, str] | None = None) -> Status:
+    return Status(stage=stage, cluster_id="", incarnation=incarnation, founding=founding or {})
+
+
+@pytest.mark.parametrize(
+    ("before", "beta", "gamma", "after"),
+    [
+        (mine(), None, None, mine()),
+        (mine(), said(NEW, "b1"), None, mine()),
+        (mine(), said(NEW, "b1"), said(NEW, "c1"), mine(ACCEPTED, LIST)),
+        (mine(), said(ACCEPTED, "b1", LIST), said(NEW, "c1"), mine(ACCEPTED, LIST)),
+        (mine(ACCEPTED, LIST), said(ACCEPTED, "b1", LIST), said(NEW, "c1"), mine(ACCEPTED, LIST)),
+        (mine(ACCEPTED, LIST), said(ACCEPTED, "b1", LIST), said(ACCEPTED, "c1", LIST), mine(MEMBER, LIST)),
+        (mine(ACCEPTED, LIST), said(MEMBER, "b1", LIST), None, mine(MEMBER, LIST)),
+        (mine(), said(MEMBER, "b1", {**LIST, "alpha": "a0"}), None, mine(JOINING)),
+        (mine(ACCEPTED, LIST), said(MEMBER, "b1", {**LIST, "alpha": "a0"}), None, mine(JOINING)),
+        (mine(), said(JOINING, "b1"), said(NEW, "c1"), mine()),
+        (mine(MEMBER, LIST), said(JOINING, "b2"), said(NEW, "c2"), mine(MEMBER, LIST)),
+    ],
+    ids=[
+        "nobody is there",
+        "one is missing",
+        "all are new",
+        "another began",
+        "one has not accepted yet",
+        "all have accepted",
+        "a member has seen that all had",
+        "the cluster was founded with another disk of ours",
+        "the same, after we had accepted another list",
+        "another one joins, so there is a cluster",
+        "a member stays one",
+    ],
+)
+def test_a_node_goes_on_only_when_it_is_sure(
+    before: Identity, beta: Status | None, gamma: Status | None, after: Identity
+) -> None:
+    statuses = {name: status for name, status in (("beta", beta), ("gamma", gamma)) if status is not None}
+    assert advance(before, OTHERS, statuses) == after
+
+
+def test_a_list_with_a_disk_that_is_gone_is_exchanged_while_nobody_counts() -> None:
+    now = {**LIST, "beta": "b2"}
+    statuses = {"beta": said(NEW, "b2"), "gamma": said(ACCEPTED, "c1", LIST)}
+    assert advance(mine(ACCEPTED, LIST), OTHERS, statuses) == mine(ACCEPTED, now)
+
+
+def test_a_cluster_is_founded_when_the_last_member_has_come_and_not_before() -> None:
+    world = Steps()
+    world.start("alpha", "beta")
+    world.run(5)
+    assert not any(node.participant.core.leads for node in world.nodes.values())
+    assert world.nodes["alpha"].participant.waits_for().endswith("missing: gamma")
+    world.start("gamma")
+    world.leader()
+    assert {node.participant.identity.stage for node in world.nodes.values()} == {MEMBER}
+    assert len({node.participant.identity.cluster_id for node in world.nodes.values()}) == 1
+
+
+@pytest.mark.parametrize("names", [("alpha", "beta", "gamma"), ("alpha", "beta", "delta", "gamma", "omega")])
+def test_a_node_that_lost_its_disk_is_a_member_again_when_it_has_caught_up(names: tuple[str, ...]) -> None:
+    world = Steps(names)
+    world.start()
+    world.commit(b"one")
+    lost = world.followers()[0].name
+    world.kill(lost)
+    world.wipe(lost)
+    world.commit(b"two")
+    world.start(lost)
+    assert world.nodes[lost].participant.waits_for()
+    world.until(lambda: world.nodes[lost].participant.identity.counts, "it counts")
+    assert world.nodes[lost].journal.term_at(4) is not None
+    world.kill(world.leader().name)
+    world.leader()
+    world.commit(b"three", world.nodes[lost])
+    assert world.nodes[lost].commands == [b"one", b"two", b"three"]
+
+
+def test_a_node_that_lost_its_disk_does_not_count_towards_a_majority() -> None:
+    world = Steps()
+    world.start()
+    world.commit(b"one")
+    leader, (lost, down) = world.leader(), world.followers()
+    world.kill(lost.name)
+    world.kill(down.name)
+    world.wipe(lost.name)
+    world.start(lost.name)
+    world.propose(leader, b"two")
+    world.run(3)
+    assert all(b"two" not in node.commands for node in world.nodes.values())
+    assert not any(node.participant.core.leads for node in world.nodes.values())
+    world.start(down.name)
+    world.commit(b"three")
+    world.until(lambda: world.nodes[lost.name].participant.identity.counts, "it counts")
+
+
+# --- on disk ----------------------------------------------------------------------------------
+
+
+def disk_of(node: str = "alpha", cluster: str = "test") -> SimulatedDisk:
+    disk = SimulatedDisk(Random(1))
+    take_identity(disk, cluster=cluster, node=node, new_incarnation="a1")
+    return disk
+
+
+def test_an_identity_survives_the_power() -> None:
+    disk = disk_of()
+    save_identity(disk, mine(MEMBER, LIST))
+    disk.lose_power()
+    assert take_identity(disk, cluster="test", node="alpha", new_incarnation="never") == mine(MEMBER, LIST)
+
+
+@pytest.mark.parametrize(
+    ("disk", "words"),
+    [
+        (disk_of(node="beta"), "is the log of node 'beta'; this node is 'alpha'"),
+        (disk_of(cluster="other"), "of a node of cluster 'other'; this node's settings say 'test'"),
+    ],
+)
+def test_the_directory_of_another_node_or_cluster_is_refused(disk: SimulatedDisk, words: str) -> None:
+    with pytest.raises(WrongDirectory, match=words):
+        take_identity(disk, cluster="test", node="alpha", new_incarnation="a2")
+
+
+def test_every_flipped_byte_of_an_identity_is_found() -> None:
+    size = len(disk_of().content("identity"))
+    for offset in range(size):
+        disk = disk_of()
+        disk.flip("identity", offset)
+        with pytest.raises(IdentityDamaged, match="identity: offset"):
+            take_identity(disk, cluster="test", node="alpha", new_incarnation="a2")
+
+
+def test_a_log_without_its_identity_and_a_member_without_its_journal_are_refused() -> None:
+    world = Steps()
+    world.start()
+    world.commit(b"one")
+    world.kill("alpha")
+    identity = take_identity(world.disks["alpha"], cluster="test", node="alpha", new_incarnation="never")
+    with pytest.raises(IdentityDamaged, match="no journal beside it"):
+        require_journal(world.disks["alpha"], identity, fresh=True)
+    world.disks["alpha"].unlink("identity")
+    with pytest.raises(IdentityDamaged, match="there is a log beside it"):
+        take_identity(world.disks["alpha"], cluster="test", node="alpha", new_incarnation="never")

@@ -1,0 +1,254 @@
+"""A participant's tick as a whole: what is durable when, full disks, snapshots, leadership on request."""
+
+import errno
+from typing import Any
+
+import pytest
+
+from raftsman.raft import messages as m
+from raftsman.raft.disk import DiskFailed
+from raftsman.raft.waiting import Answer
+from tests.harness.simulated_disk import Operation
+from tests.harness.steps import Node, Steps
+
+
+def test_nothing_is_acknowledged_that_the_next_loss_of_power_could_take() -> None:
+    world = Steps()
+    world.start()
+    world.commit(b"one")
+    for name in world.names:
+        world.kill(name, power=True)
+    world.start()
+    world.leader()
+    world.run(0.5)
+    assert all(node.commands == [b"one"] for node in world.nodes.values())
+
+
+def test_a_follower_syncs_before_it_acknowledges_and_a_leader_sends_before_it_syncs() -> None:
+    world = Steps()
+    world.start()
+    leader, (follower, _) = world.leader(), world.followers()
+    world.run(0.2)
+    order: list[str] = []
+
+    def watch(node: Node) -> None:
+        node.disk.before = lambda operation: order.append(f"{node.name} {operation.kind}")
+
+    watch(leader)
+    watch(follower)
+    world.said.clear()
+    world.propose(leader, b"one")
+    leader.participant.tick()
+    sent = len([each for _, to, each in world.said if isinstance(each, m.Append) and to == follower.name])
+    assert (order, sent) == ([f"{leader.name} write", f"{leader.name} sync"], 1)
+    order.clear()
+    world.said.clear()
+    world.deliver(leader.name, follower.name)
+    follower.disk.before = lambda operation: order.append(f"{operation.kind} after {len(world.said)} messages")
+    follower.participant.tick()
+    assert order == ["write after 0 messages", "sync after 0 messages"]
+    assert [type(each) for _, _, each in world.said] == [m.Ack]
+
+
+def test_everything_that_came_together_costs_one_write_and_one_sync() -> None:
+    world = Steps()
+    world.start()
+    leader = world.leader()
+    world.run(0.2)
+    operations: list[str] = []
+    leader.disk.before = lambda operation: operations.append(operation.kind)
+    for number in range(100):
+        world.propose(leader, b"%d" % number)
+    leader.participant.tick()
+    assert operations == ["write", "sync"]
+
+
+# --- a full disk, a failing disk --------------------------------------------------------------
+
+
+def no_room(operation: Operation) -> None:
+    if operation.kind == "write":
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def standing_out(node: Node) -> bool:
+    return node.participant.has_no_room
+
+
+def test_a_leader_whose_disk_is_full_leads_no_more_and_says_so_until_there_is_room() -> None:
+    world = Steps()
+    world.start()
+    world.commit(b"one")
+    old = world.leader()
+    old.disk.before = no_room
+    answers = world.propose(old, b"two")
+    world.until(lambda: not old.participant.core.leads, "it steps down")
+    world.run(2)
+    assert standing_out(old)
+    assert answers in ([], [(Answer.APPLIED, b"two")]), "the others may have got it"
+    refused = world.propose(old, b"four")
+    old.participant.tick()
+    assert refused == [(Answer.DISK_FULL, None)]
+    new = next(node for node in world.nodes.values() if node.participant.core.leads)
+    world.propose(new, b"five")
+    world.run(0.5)
+    assert b"five" in new.commands
+    old.disk.before = lambda _operation: None
+    world.run(1)
+    assert not standing_out(old)
+    world.commit(b"six", old)
+    world.run(0.5)
+    assert len({tuple(node.commands) for node in world.nodes.values()}) == 1
+
+
+def test_a_follower_whose_disk_is_full_acknowledges_nothing() -> None:
+    world = Steps()
+    world.start()
+    leader, (full, other) = world.leader(), world.followers()
+    world.run(0.2)
+    world.kill(other.name)
+    full.disk.before = no_room
+    answers = world.propose(leader, b"one")
+    world.run(1.5)
+    assert answers == []
+    full.disk.before = lambda _operation: None
+    world.commit(b"two")
+    assert b"two" in full.commands
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_sync_that_fails_ends_the_node_before_it_says_anything(number: int) -> None:
+    world = Steps()
+    world.start()
+    leader, (follower, _) = world.leader(), world.followers()
+    world.run(0.2)
+
+    def fail(operation: Operation) -> None:
+        if operation.kind == "sync":
+            raise OSError(number, "it failed")
+
+    follower.disk.before = fail
+    world.propose(leader, b"one")
+    leader.participant.tick()
+    world.said.clear()
+    world.deliver(leader.name, follower.name)
+    with pytest.raises(DiskFailed):
+        follower.participant.tick()
+    assert world.said == []
+
+
+# --- snapshots --------------------------------------------------------------------------------
+
+
+def with_short_logs() -> Steps:
+    """Return a world that compacts often, started."""
+    world = Steps(compact_entries=50)
+    world.start()
+    return world
+
+
+def fill(world: Steps, count: int) -> None:
+    for number in range(count):
+        world.propose(world.leader(), b"%d" % number)
+        world.run(0.02)
+
+
+def test_a_log_that_is_long_is_compacted_and_a_restart_begins_with_the_snapshot() -> None:
+    world = with_short_logs()
+    fill(world, 200)
+    leader = world.leader()
+    world.run(0.2)
+    assert leader.journal.first_index > 100
+    before = list(leader.machine.applied)
+    world.kill(leader.name, power=True)
+    world.start(leader.name)
+    assert world.nodes[leader.name].machine.applied == before[: len(world.nodes[leader.name].machine.applied)]
+    assert len(world.nodes[leader.name].machine.applied) >= 100
+    world.run(1)
+    assert world.nodes[leader.name].machine.applied == before
+
+
+def test_a_follower_that_is_far_behind_gets_a_snapshot_and_then_the_rest() -> None:
+    world = with_short_logs()
+    late = world.followers()[0].name
+    world.kill(late)
+    fill(world, 200)
+    world.said.clear()
+    world.start(late)
+    fill(world, 5)
+    world.run(1)
+    assert any(isinstance(each, m.Chunk) and to == late for _, to, each in world.said)
+    assert world.nodes[late].machine.applied == world.leader().machine.applied
+
+
+def test_a_snapshot_that_the_log_already_covers_is_acknowledged_and_dropped() -> None:
+    world = with_short_logs()
+    fill(world, 120)
+    world.run(0.5)
+    leader, (follower, _) = world.leader(), world.followers()
+    commands, term = list(follower.commands), leader.participant.core.term
+    old = m.Chunk(term=term, seq=1, index=60, index_term=term, offset=0, payload=b"whatever", last=True)
+    world.said.clear()
+    follower.participant.received(leader.name, old)
+    follower.participant.tick()
+    acks = [each for _, _, each in world.said if isinstance(each, m.Ack)]
+    assert m.Ack(term=term, seq=1, next_index=61, success=True) in acks
+    assert follower.commands == commands
+
+
+def test_a_snapshot_that_was_damaged_on_its_way_is_thrown_away_and_asked_for_again() -> None:
+    world = with_short_logs()
+    late = world.followers()[0].name
+    world.kill(late)
+    fill(world, 200)
+    world.start(late)
+    sent = world.send
+    broken: list[m.Chunk] = []
+
+    def breaking(sender: str, receiver: str, message: Any) -> None:
+        if isinstance(message, m.Chunk) and message.payload and not broken:
+            broken.append(message)
+            flipped = bytes([message.payload[40] ^ 1])
+            payload = message.payload[:40] + flipped + message.payload[41:]
+            message = m.Chunk(
+                **{name: getattr(message, name) for name in message.__struct_fields__} | {"payload": payload}
+            )
+        sent(sender, receiver, message)
+
+    world.send = breaking  # type: ignore[method-assign]
+    world.run(2)
+    assert broken
+    assert any(isinstance(each, m.ChunkAck) and each.received == 0 for _, _, each in world.said)
+    assert world.nodes[late].machine.applied == world.leader().machine.applied
+
+
+# --- leadership on request --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("load", [0, 3])
+def test_leadership_goes_where_it_is_asked_to_within_a_few_messages(load: int) -> None:
+    world = Steps()
+    world.start()
+    leader, (target, _) = world.leader(), world.followers()
+    world.run(0.2)
+    answers = [world.propose(leader, b"%d" % number) for number in range(load)]
+    leader.participant.transfer(target.name, world.now + 1)
+    began = world.now
+    world.until(lambda: target.participant.core.leads, "the target leads")
+    assert world.now - began < 0.3
+    held = world.propose(leader, b"behind")
+    world.run(0.5)
+    assert all(each and each[0][0] is Answer.APPLIED for each in [*answers, held])
+
+
+def test_a_transfer_to_a_node_that_is_away_ends_and_proposals_go_on() -> None:
+    world = Steps()
+    world.start()
+    leader, (target, _) = world.leader(), world.followers()
+    world.kill(target.name)
+    leader.participant.transfer(target.name, world.now + 0.5)
+    answers = world.propose(leader, b"one")
+    world.run(0.4)
+    assert answers == []
+    world.run(0.4)
+    assert answers == [(Answer.APPLIED, b"one")]

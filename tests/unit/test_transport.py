@@ -1,0 +1,211 @@
+"""The log's port: who gets in, and what strangers can make a node do."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from raftsman.raft import messages as m
+from raftsman.raft import transport as wire
+from raftsman.raft.transport import Self, Transport, fault_of
+from tests.harness.nodes import free_port
+from tests.unit.replicas import until
+
+ME = Self("test", "0011223344556677", "beta", "b1")
+HELLO = m.Hello(protocol=m.PROTOCOL, cluster="test", cluster_id="", node="alpha", to="beta", incarnation="a1")
+BOMB = b"\x80\x02cos\nsystem\nq\x00X\x10\x00\x00\x00touch /tmp/bombsq\x01\x85q\x02Rq\x03."
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the node above the transport is told."""
+
+    told: list[tuple[str, object]] = field(default_factory=list)
+
+    def linked(self, peer: str, incarnation: str) -> None:
+        self.told.append((peer, incarnation))
+
+    def unlinked(self, peer: str) -> None:
+        self.told.append((peer, None))
+
+    def received(self, peer: str, message: m.Message) -> None:
+        self.told.append((peer, message))
+
+
+@asynccontextmanager
+async def listening(me: Self = ME, **addresses: str) -> AsyncIterator[tuple[Transport, Heard, int]]:
+    """Give a transport of *me* that listens."""
+    port = free_port()
+    heard = Heard()
+    members = {"alpha": "127.0.0.1:1", "beta": "127.0.0.1:1", "gamma": "127.0.0.1:1", **addresses}
+    transport = Transport(members=members | {me.node: f"127.0.0.1:{port}"}, me=lambda: me)
+    await transport.start(heard)
+    try:
+        yield transport, heard, port
+    finally:
+        await transport.stop()
+
+
+async def says(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
+    """Connect, say *parts*, and return everything that comes until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(pause_s)
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        await hang_up(writer)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+def answer_in(raw: bytes) -> m.Message:
+    return m.decode(raw[m.LENGTH_BYTES :])
+
+
+# --- who gets in ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"protocol": 9}, "alpha speaks version 9 of the log's protocol, beta speaks 1"),
+        ({"cluster": "prod"}, "alpha is of cluster 'prod', beta of cluster 'test'"),
+        ({"cluster_id": "ffff"}, "alpha is of another cluster named 'test': its id is ffff, that of beta is 00112233"),
+        ({"to": "gamma"}, "alpha looks for gamma, and this is beta"),
+        ({"node": "omega"}, "omega is no other member of this cluster; beta knows alpha, beta, gamma"),
+        ({"node": "beta"}, "beta is no other member"),
+    ],
+)
+async def test_a_hello_that_is_not_meant_for_this_node_is_refused_with_a_sentence(
+    changes: dict[str, object], words: str
+) -> None:
+    hello = m.Hello(**{name: getattr(HELLO, name) for name in HELLO.__struct_fields__} | changes)
+    async with listening() as (transport, heard, port):
+        answer = answer_in(await says(port, m.encode(hello)))
+        assert isinstance(answer, m.Farewell)
+        assert answer.reason.startswith(words)
+        assert heard.told == []
+        assert [why.startswith(words) for why in transport.refused.values()] == [True]
+
+
+def test_whoever_answers_at_another_nodes_address_is_refused() -> None:
+    hello = m.Hello(protocol=m.PROTOCOL, cluster="test", cluster_id="", node="gamma", to="beta", incarnation="c1")
+    members = {"alpha": "127.0.0.1:7", "beta": "127.0.0.1:8", "gamma": "127.0.0.1:9"}
+    assert fault_of(hello, ME, members, "alpha") == "alpha was expected at 127.0.0.1:7, and gamma answers there"
+    assert fault_of(hello, ME, members, "gamma") == ""
+
+
+async def test_two_nodes_link_whoever_starts_first_and_messages_keep_their_order() -> None:
+    me = Self("test", "", "alpha", "a1")
+    async with listening() as (beta, heard, port), listening(me, beta=f"127.0.0.1:{port}") as (alpha, other, _):
+        await until(lambda: heard.told and other.told, "they are linked")
+        assert (heard.told, other.told) == ([("alpha", "a1")], [("beta", "b1")])
+        sent = [m.AskRead(number=number) for number in range(1000)]
+        for message in sent:
+            alpha.send("beta", message)
+        beta.send("alpha", m.Propose(number=1, command=b"x" * (1 << 20)))
+        alpha.flush()
+        beta.flush()
+        await until(lambda: len(heard.told) == 1001 and len(other.told) == 2, "everything has come")
+        assert [message for _, message in heard.told[1:]] == sent
+        assert alpha.unsent_bytes("beta") == 0
+        alpha.close("beta", "for the test")
+        await until(lambda: heard.told.count(("alpha", "a1")) == 2, "they are linked again")
+        assert ("alpha", None) in heard.told
+
+
+async def test_a_new_link_to_a_node_takes_the_place_of_the_old_one() -> None:
+    async with listening() as (_, heard, port):
+        first = await asyncio.open_connection("127.0.0.1", port)
+        first[1].write(m.encode(HELLO))
+        await until(lambda: heard.told, "the first link")
+        second = await asyncio.open_connection("127.0.0.1", port)
+        second[1].write(m.encode(HELLO))
+        assert await first[0].read() == m.encode(ME.hello("alpha"))
+        assert [each for _, each in heard.told] == ["a1", "a1"], "and no word of an end"
+        for _, writer in (first, second):
+            await hang_up(writer)
+
+
+# --- strangers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        BOMB,
+        len(BOMB).to_bytes(4) + BOMB,
+        (257).to_bytes(4),
+        (1 << 31).to_bytes(4) + bytes(100),
+        b"\x00\x00\x00\x01\xc1",
+        m.encode(m.AskVote(term=1 << 60, last_index=1, last_term=1)),
+        (0).to_bytes(4),
+        m.encode(HELLO)[:4] + b"\x91" * 80,
+    ],
+    ids=["http", "a pickle", "a framed pickle", "257 bytes", "2 GiB", "no msgpack", "a vote", "nothing", "nested"],
+)
+async def test_junk_is_answered_by_closing_at_once(junk: bytes) -> None:
+    async with listening() as (_, heard, port):
+        began = time.monotonic()
+        assert await says(port, junk) == b""
+        assert time.monotonic() - began < 1
+        assert heard.told == []
+
+
+async def test_a_frame_that_is_too_long_closes_the_link_before_it_has_come() -> None:
+    async with listening() as (_, heard, port):
+        answer = await says(port, m.encode(HELLO), (m.FRAME_BYTES + 1).to_bytes(4), pause_s=0.05)
+        assert answer == m.encode(ME.hello("alpha"))
+        assert heard.told == [("alpha", "a1"), ("alpha", None)]
+
+
+async def test_whoever_says_nothing_or_says_it_byte_by_byte_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HELLO_WITHIN_S", 0.2)
+    async with listening() as (_, heard, port):
+        began = time.monotonic()
+        drops = [bytes([byte]) for byte in m.encode(HELLO)]
+        assert [*await asyncio.gather(says(port), says(port, *drops, pause_s=0.05))] == [b"", b""]
+        assert time.monotonic() - began < 4.5
+        assert heard.told == []
+
+
+async def test_many_strangers_cost_few_connections() -> None:
+    async with listening() as (transport, _, port):
+        strangers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(wire.STRANGERS * 2)]
+        await until(lambda: len(transport._strangers) == wire.STRANGERS, "the oldest are closed")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(m.encode(HELLO))
+        assert await reader.readexactly(len(m.encode(ME.hello("alpha")))) == m.encode(ME.hello("alpha"))
+        for _, each in [*strangers, (reader, writer)]:
+            await hang_up(each)
+
+
+# --- frames -----------------------------------------------------------------------------------
+
+
+def test_the_longest_hello_fits_in_what_a_stranger_may_send() -> None:
+    name = "n" * 63
+    hello = Self(name, "f" * 16, name, "f" * 16).hello(name)
+    assert len(m.encode(hello)) - m.LENGTH_BYTES <= m.HELLO_BYTES
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\xc0", b"\x91\xa5hello", b"\x93\xa5noted\xa1x\xd3" + b"\xff" * 8, b"\x92\xa3eat\x01", b"\x9f" * 1000],
+)
+def test_what_is_no_message_is_refused_while_it_is_decoded(body: bytes) -> None:
+    with pytest.raises(m.MalformedFrame):
+        m.decode(body)
