@@ -115,7 +115,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _error(status: int, codes: list[str]) -> dict[str, Any]:
-    more = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"], 507: ["Retry-After"]}.get(status, [])
+    more = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
     exactly = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
     return {
         "description": "; ".join(f"`{code}`: {CODES[code][1]}" for code in codes),

@@ -107,6 +107,7 @@ async def require_barrier(site: Site) -> None:
 
 
 def no_leader() -> Problem:
+    """Return the answer while nobody leads."""
     return Problem("no-leader", "the nodes have not agreed on a leader; nothing was changed, try again")
 
 

@@ -124,7 +124,9 @@ class Checks:
             term = journal.term_at(index)
             assert term is not None
             if self.committed.setdefault(index, term) != term:
-                _fail(f"{node} takes entry {index} of term {term} for committed, it was that of {self.committed[index]}")
+                _fail(
+                    f"{node} takes entry {index} of term {term} for committed, it was that of {self.committed[index]}"
+                )
 
     # --- promises ---
 
@@ -216,7 +218,9 @@ class Checks:
     def read(self, node: str, floor: int, index: int, applied_index: int) -> None:
         """A consistent read that began when *floor* was acknowledged is answered."""
         if index < floor or applied_index < index:
-            _fail(f"a consistent read on {node} sees entry {min(index, applied_index)}, {floor} was acknowledged before")
+            _fail(
+                f"a consistent read on {node} sees entry {min(index, applied_index)}, {floor} was acknowledged before"
+            )
 
     # --- the end ---
 
