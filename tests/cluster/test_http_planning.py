@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.asking import CONTEXT, Json, ask, check_problem, faults, get, spec, submit
 from tests.harness.commandline import raftsman
-from tests.harness.nodes import NodeGroup, NodeProcess
+from tests.harness.nodes import NodeGroup, NodeProcess, eventually
 
 pytestmark = pytest.mark.cluster
 
