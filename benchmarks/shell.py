@@ -17,12 +17,14 @@ from pathlib import Path
 
 from tests.harness.nodes import NodeGroup, node_group
 
+from benchmarks.figures import write_figures
+
 CLIENTS = 4
 WARM_UP = 30
 
 
 def main() -> None:
-    """Measure both, and print their ratio."""
+    """Measure both, print their ratio, and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=500, help="tasks")
     parser.add_argument("--slots", type=int, default=16, help="of each node")
@@ -37,6 +39,7 @@ def main() -> None:
             rate = _complete(group, "task", Path(name), wishes.slots, wishes.count)
     print(f"raftsman  {rate:7.1f} tasks/s")
     print(f"ratio     {rate / bare:7.2f}")
+    write_figures("shell", {"bareLoopPerS": bare, "tasksPerS": rate, "ratio": rate / bare})
 
 
 async def _bare(count: int, at_a_time: int) -> float:

@@ -1,47 +1,24 @@
 """Both Kubernetes for every question: the development one always, a real one when there is one."""
 
-import json
 import os
 import secrets
-import subprocess
-import sys
+import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.target import Place, Target, reach
-from tests.conftest import KUBECONFIG
+from tests.conftest import KUBECONFIG, NO_KUBECTL
 from tests.harness.kube import Kube, contexts_of
-
-READY_S = 20.0
-
-
-@contextmanager
-def sandbox_process(directory: Path) -> Iterator[Path]:
-    """Run the development Kubernetes as a process and hand out its kubeconfig."""
-    command = [
-        sys.executable,
-        "-m",
-        "raftsman.executor.sandbox",
-        "--dir",
-        str(directory),
-        "--die-with",
-        str(os.getpid()),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            yield Path(json.loads(process.stdout.readline())["kubeconfig"])
-        finally:
-            process.terminate()
-            assert process.wait(READY_S) == 0
+from tests.harness.sandbox import sandbox_process
 
 
 @pytest.fixture(scope="session")
 def sandbox_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A namespace of the development Kubernetes."""
+    if shutil.which("kubectl") is None:
+        pytest.skip(NO_KUBECTL)
     with sandbox_process(tmp_path_factory.mktemp("sandbox")) as kubeconfig:
         kube = Kube(kubeconfig, "dev-a")
         with kube.namespace("conformance") as namespace:

@@ -3,37 +3,23 @@
 They are those of ``tests/kubernetes`` that need no kubelet, registry, quota or RBAC; arguments go to pytest.
 """
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from tests.conftest import KUBECONFIG
+from tests.harness.sandbox import sandbox_process
 
 
 def main(arguments: list[str]) -> int:
     """Start the development Kubernetes, run the tests on it, end it; return pytest's exit code."""
-    with tempfile.TemporaryDirectory(prefix="raftsman-development-") as directory:
-        command = [
-            sys.executable,
-            "-m",
-            "raftsman.executor.sandbox",
-            "--dir",
-            directory,
-            "--die-with",
-            str(os.getpid()),
-        ]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sandbox:
-            assert sandbox.stdout is not None
-            try:
-                kubeconfig = json.loads(sandbox.stdout.readline())["kubeconfig"]
-                pytest = [sys.executable, "-c", "import pytest, sys; sys.exit(pytest.main())", "tests/kubernetes"]
-                return subprocess.run(
-                    [*pytest, "-m", "not kubelet", *arguments], env={**os.environ, KUBECONFIG: kubeconfig}, check=False
-                ).returncode
-            finally:
-                sandbox.terminate()
+    pytest = [sys.executable, "-c", "import pytest, sys; sys.exit(pytest.main())", "tests/kubernetes"]
+    with tempfile.TemporaryDirectory(prefix="raftsman-development-") as name, sandbox_process(Path(name)) as kubeconfig:
+        environment = {**os.environ, KUBECONFIG: str(kubeconfig)}
+        done = subprocess.run([*pytest, "-m", "not kubelet", *arguments], env=environment, check=False)
+    return done.returncode
 
 
 if __name__ == "__main__":

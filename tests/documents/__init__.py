@@ -1,0 +1,1 @@
+"""Whether what the pages tell people to type works as it is printed."""
