@@ -188,9 +188,9 @@ class Checks:
             after = (change.attempt, RANK[change.after])
             if change.before is None and before is not None and change.task_id not in self.forgotten:
                 _fail(f"task {change.task_id} is admitted twice, the second time by entry {index}")
-            if before is not None and (change.task_id in self.ended or after < before):
-                if change.task_id not in self.forgotten:
-                    _fail(f"task {change.task_id} goes back from {before} to {after} by entry {index}")
+            went_back = before is not None and (change.task_id in self.ended or after < before)
+            if went_back and change.task_id not in self.forgotten:
+                _fail(f"task {change.task_id} goes back from {before} to {after} by entry {index}")
             self.tasks[change.task_id] = after
             row = table.task(change.task_id)
             if row is not None and row.ended:
