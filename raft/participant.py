@@ -338,7 +338,7 @@ class Participant:
             self._unlink(peer)
         peer.linked, peer.incarnation, peer.heard_at = True, incarnation, now
         if self.core.leads:  # What was under way on the old link is lost.
-            self.core.set_next_index(peer.name, max(self.core.match_index(peer.name), 1) + 1)
+            self.core.set_next_index(peer.name, (self.core.match_index(peer.name) or self._journal.last_index) + 1)
             peer.rewound_seq = self._talk.seq + 1
         self._ports.way.send(peer.name, self.identity.status())
 

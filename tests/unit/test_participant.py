@@ -218,6 +218,21 @@ def test_a_snapshot_that_was_damaged_on_its_way_is_thrown_away_and_asked_for_aga
     assert world.nodes[late].machine.applied == world.leader().machine.applied
 
 
+def test_a_follower_that_comes_back_with_nearly_everything_gets_no_snapshot() -> None:
+    world = with_short_logs()
+    fill(world, 200)
+    late = world.followers()[0].name
+    world.kill(late)
+    fill(world, 3)
+    world.said.clear()
+    world.start(late)
+    world.run(1)
+    assert world.nodes[late].machine.applied == world.leader().machine.applied
+    assert not any(isinstance(each, m.Chunk) for _, _, each in world.said)
+    entries = [len(each.entries) for _, to, each in world.said if isinstance(each, m.Append) and to == late]
+    assert sum(entries) < 20
+
+
 # --- leadership on request --------------------------------------------------------------------
 
 
