@@ -93,11 +93,15 @@ def _reads(log: Consensus, seconds: float) -> str:
     ends_at = time.perf_counter() + seconds
     while time.perf_counter() < ends_at:
         began = time.perf_counter()
-        answered = threading.Event()
-        log.read(lambda _answer, _index, event=answered: event.set())  # type: ignore[misc]
-        answered.wait()
+        _read(log)
         taken_s.append(time.perf_counter() - began)
     return f"   consistent reads: {len(taken_s) / seconds:8,.0f} reads/s    {_percentiles(taken_s)}"
+
+
+def _read(log: Consensus) -> None:
+    answered = threading.Event()
+    log.read(lambda _answer, _index: answered.set())
+    answered.wait()
 
 
 def _percentiles(taken_s: list[float]) -> str:

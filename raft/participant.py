@@ -239,7 +239,7 @@ class Participant:
             if not self.peers and not self.disk_full:
                 self._journal.sync()  # Alone it commits and applies in this tick what it appends in it.
             self.core.tick()
-            self._after_core()
+            self._after_core(now)
             self._ports.way.flush()  # Appends before our own sync: no acknowledgement can be counted until it is over.
             if not self.disk_full:
                 self._journal.sync()
@@ -252,10 +252,10 @@ class Participant:
         if now - self._swept_at >= SWEEP_S:
             self._once_a_second(now)
 
-    def _after_core(self) -> None:
+    def _after_core(self, now: float) -> None:
         core = self.core
         if core.leads:
-            self._shipping.send(self.peers.values(), self._ports.way.send, self._talk.next_seq)
+            self._shipping.send(self.peers.values(), self._ports.way.send, self._talk.next_seq, now)
             self._confirm_reads()
         else:
             for reading in self.waiting.deposed():
@@ -321,8 +321,8 @@ class Participant:
     # --- what came in ---
 
     def _take_inbox(self, now: float) -> None:
-        inbox, self._inbox = self._inbox, deque()
-        for name, event in inbox:
+        while self._inbox:  # One by one: what a full disk keeps from being taken is there for the next tick.
+            name, event = self._inbox.popleft()
             peer = self.peers[name]
             if isinstance(event, _Linked):
                 self._link(peer, event.incarnation, now)
@@ -338,7 +338,7 @@ class Participant:
             self._unlink(peer)
         peer.linked, peer.incarnation, peer.heard_at = True, incarnation, now
         if self.core.leads:  # What was under way on the old link is lost.
-            self.core.set_next_index(peer.name, max(self.core.match_index(peer.name), 1) + 1)
+            self.core.set_next_index(peer.name, (self.core.match_index(peer.name) or self._journal.last_index) + 1)
             peer.rewound_seq = self._talk.seq + 1
         self._ports.way.send(peer.name, self.identity.status())
 
@@ -379,7 +379,7 @@ class Participant:
             case m.ChunkAck():
                 if self._talk.is_answer(peer, message.term, message.seq):
                     self._talk.hears_follower(peer)
-                    self._shipping.on_chunk_ack(peer.name, message)
+                    self._shipping.on_chunk_ack(peer.name, message, now)
             case m.Propose():
                 self._on_propose(peer, message)
             case m.Proposed():

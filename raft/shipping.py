@@ -23,6 +23,8 @@ COMPACT_BYTES = 256 << 20
 """A log of so many entries (or as many as the table has rows, if that is more), or so many bytes, is compacted."""
 UNDER_WAY_PARTS = 4
 """Parts of a snapshot (a mebibyte together) that may be on their way to a peer at a time."""
+STALLED_S = 5.0
+"""A transfer of which nothing more arrives for so long begins again: what was under way met a full disk."""
 RETRY_S = 60.0
 """After a snapshot that found no room."""
 
@@ -49,6 +51,7 @@ class _Shipment:
 
     sender: Sender
     term: int
+    moved_at: float
     sent: int = 0
     received: int = 0
     all_sent: bool = False
@@ -105,32 +108,35 @@ class Shipping:
         if shipment is not None:
             shipment.sender.close()
 
-    def send(self, peers: Iterable[Peer], out: Callable[[str, Chunk], None], next_seq: Callable[[], int]) -> None:
+    def send(
+        self, peers: Iterable[Peer], out: Callable[[str, Chunk], None], next_seq: Callable[[], int], now: float
+    ) -> None:
         """Send the next chunks to every linked peer that needs a snapshot. The caller leads."""
         for peer in peers:
             if not peer.linked or not self.needs_snapshot(peer.name):
                 self.stop(peer.name)
                 continue
-            shipment = self._shipment(peer.name)
+            shipment = self._shipment(peer.name, now)
             under_way_bytes = self._snapshots.transfer_bytes * UNDER_WAY_PARTS
             while shipment and not shipment.all_sent and shipment.sent - shipment.received < under_way_bytes:
                 out(peer.name, self._next_chunk(shipment, next_seq()))
 
-    def _shipment(self, peer: str) -> _Shipment | None:
+    def _shipment(self, peer: str, now: float) -> _Shipment | None:
         shipment = self._shipments.get(peer)
-        if shipment is not None and self._is_wanted(peer, shipment):
+        if shipment is not None and self._goes_on(peer, shipment, now):
             return shipment
         self.stop(peer)
         sender = self._snapshots.sender()
         if sender is None:
             return None
         log.info("%s gets the snapshot of everything up to entry %d", peer, sender.snapshot.index)
-        self._shipments[peer] = _Shipment(sender, self._core.term)
+        self._shipments[peer] = _Shipment(sender, self._core.term, now)
         return self._shipments[peer]
 
-    def _is_wanted(self, peer: str, shipment: _Shipment) -> bool:
-        """Whether *shipment* still helps: it may have arrived, and this log been compacted beyond it meanwhile."""
-        return shipment.term == self._core.term and self._core.next_index(peer) <= shipment.sender.snapshot.index
+    def _goes_on(self, peer: str, shipment: _Shipment, now: float) -> bool:
+        """Whether a transfer is still of use: not when it has arrived and the log was compacted beyond it."""
+        has_arrived = self._core.next_index(peer) > shipment.sender.snapshot.index
+        return shipment.term == self._core.term and not has_arrived and now - shipment.moved_at < STALLED_S
 
     def _next_chunk(self, shipment: _Shipment, seq: int) -> Chunk:
         part, _, last = shipment.sender.next_part()
@@ -147,7 +153,7 @@ class Shipping:
         shipment.all_sent = last
         return chunk
 
-    def on_chunk_ack(self, peer: str, ack: ChunkAck) -> None:
+    def on_chunk_ack(self, peer: str, ack: ChunkAck, now: float) -> None:
         """Go on behind what has arrived, or begin again."""
         shipment = self._shipments.get(peer)
         if shipment is None or shipment.sender.snapshot.index != ack.index:
@@ -155,7 +161,7 @@ class Shipping:
         if ack.received == 0:
             self.stop(peer)
         else:
-            shipment.received = ack.received
+            shipment.received, shipment.moved_at = ack.received, now
 
     # --- in ---
 

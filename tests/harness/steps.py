@@ -118,6 +118,8 @@ class Steps:
         """Directions in which nothing arrives, though both ends take the link for up."""
         self.closed: list[tuple[str, str, str]] = []
         self.said: list[tuple[str, str, m.Message]] = []
+        self.on_the_way: Callable[[m.Message], m.Message] = lambda message: message
+        """What becomes of a message between two nodes."""
 
     # --- nodes ---
 
@@ -217,7 +219,8 @@ class Steps:
     def send(self, sender: str, receiver: str, message: m.Message) -> None:
         if frozenset((sender, receiver)) in self.links:
             self.said.append((sender, receiver, message))
-            self.wires[sender, receiver].append(m.decode(m.encode(message)[m.LENGTH_BYTES :]))
+            arriving = m.decode(m.encode(message)[m.LENGTH_BYTES :])
+            self.wires[sender, receiver].append(self.on_the_way(arriving))
 
     def deliver(self, sender: str, receiver: str, count: int | None = None) -> None:
         """Let what is under way from *sender* arrive."""
@@ -271,6 +274,13 @@ class Steps:
         answers: list[tuple[Answer, Any]] = []
         node.participant.propose(command, lambda answer, result: answers.append((answer, result)))
         return answers
+
+    def read(self, node: Node) -> tuple[Answer, Any]:
+        """Ask for a consistent read at *node*; return the answer and the index."""
+        answers: list[tuple[Answer, Any]] = []
+        node.participant.read(lambda answer, index: answers.append((answer, index)))
+        self.until(lambda: answers, "an answer")
+        return answers[0]
 
     def commit(self, command: bytes, node: Node | None = None) -> None:
         """Bring *command* into the log, by *node* or by the leader."""

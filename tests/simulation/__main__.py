@@ -39,23 +39,26 @@ def main(arguments: list[str] | None = None) -> int:
     return _report(results, began)
 
 
+def digest_of(traces: Iterable[str]) -> str:
+    """Return one fingerprint of those of several seeds."""
+    return sha256("".join(traces).encode()).hexdigest()
+
+
 def _report(results: Iterable[Result], began: float) -> int:
-    digest = sha256()
-    seeds = troubles = violations = acknowledged = 0
-    seconds = 0.0
+    seen: list[Result] = []
     for result in results:
-        seeds, troubles = seeds + 1, troubles + result.troubles
-        acknowledged, seconds = acknowledged + result.acknowledged, seconds + result.seconds
-        digest.update(result.trace.encode())
+        seen.append(result)
         if result.violation:
-            violations += 1
             _say(f"seed {result.seed}: {result.violation}\n  replay: {replay_command(result)}")
     took_s = time.monotonic() - began
+    violations = sum(bool(each.violation) for each in seen)
     _say(
-        f"{seconds:.0f} simulated seconds, {acknowledged} submissions acknowledged; "
-        f"{took_s:.1f} s, {seeds / took_s * 60:.0f} seeds a minute"
+        f"{sum(each.seconds for each in seen):.0f} simulated seconds, "
+        f"{sum(each.acknowledged for each in seen)} submissions acknowledged; "
+        f"{took_s:.1f} s, {len(seen) / took_s * 60:.0f} seeds a minute"
     )
-    _say(f"seeds={seeds} faults={troubles} violations={violations} trace={digest.hexdigest()}")
+    trace = digest_of(each.trace for each in seen)
+    _say(f"seeds={len(seen)} faults={sum(each.troubles for each in seen)} violations={violations} trace={trace}")
     return 1 if violations else 0
 
 

@@ -51,8 +51,8 @@ class Checks:
     entries: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
     """(index, term) → the term of the entry before it, and the command."""
     leaders: dict[int, tuple[str, int]] = field(default_factory=dict)
-    committed: dict[int, int] = field(default_factory=dict)
-    """Index → term."""
+    committed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Index → its term, and the term in which it was committed."""
     applied: dict[int, bytes] = field(default_factory=dict)
     applied_raws: set[bytes] = field(default_factory=set)
     hashes: dict[int, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Checks:
             if seen is None or seen[1] != command:
                 _fail(f"log matching: {node} holds an entry {index} of term {term} that nobody ever appended so")
         for index in range(journal.first_index, min(journal.last_index, journal.commit_index) + 1):
-            if self.committed.get(index, journal.term_at(index)) != journal.term_at(index):
+            if index in self.committed and self.committed[index][0] != journal.term_at(index):
                 _fail(f"{node} starts with another entry {index} than was committed")
 
     def ticked(self, node: str, life: int, participant: Participant, journal: Journal) -> None:
@@ -106,7 +106,7 @@ class Checks:
             self._leads(node, life, term, journal)
             seen.leads_in = term
         if commit_index > seen.commit_index:
-            self._commits(node, journal, seen.commit_index + 1, commit_index)
+            self._commits(node, journal, term, range(seen.commit_index + 1, commit_index + 1))
         seen.term, seen.commit_index, seen.applied_index = term, commit_index, applied_index
         if len(participant.waiting) > MAX_QUEUED:
             _fail(f"{node} has {len(participant.waiting)} waiting")
@@ -115,18 +115,18 @@ class Checks:
         other = self.leaders.setdefault(term, (node, life))
         if other != (node, life):
             _fail(f"two leaders in term {term}: {other[0]} and {node}")
-        for index, of in self.committed.items():
-            if index >= journal.first_index and journal.term_at(index) != of:
+        for index, (of, during) in self.committed.items():
+            if during < term and index >= journal.first_index and journal.term_at(index) != of:
                 _fail(f"{node} leads in term {term} without entry {index} of term {of}, which was committed")
 
-    def _commits(self, node: str, journal: Journal, first: int, last: int) -> None:
-        for index in range(max(first, journal.first_index), last + 1):
+    def _commits(self, node: str, journal: Journal, during: int, indexes: range) -> None:
+        for index in indexes:
             term = journal.term_at(index)
-            assert term is not None
-            if self.committed.setdefault(index, term) != term:
-                _fail(
-                    f"{node} takes entry {index} of term {term} for committed, it was that of {self.committed[index]}"
-                )
+            if index < journal.first_index or term is None:
+                continue
+            known, _ = self.committed.setdefault(index, (term, during))
+            if known != term:
+                _fail(f"{node} takes entry {index} of term {term} for committed, it was that of term {known}")
 
     # --- promises ---
 

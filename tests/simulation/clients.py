@@ -79,7 +79,7 @@ class Clients:
 
     def __post_init__(self) -> None:
         self.random = Random(f"{self.world.seed}/clients")
-        self._busy_s = self.random.choice((0.03, 0.06, 0.12))
+        self._busy_s = self.random.choice((0.03, 0.06, 0.12, 1.0))
         self._specs = [_spec(self.random) for _ in range(6)]
 
     def start(self) -> None:

@@ -39,6 +39,7 @@ class Host:
         """After so many operations the disk fails."""
         self._dies_in: int | None = None
         self._dies_with_power = False
+        self._dies_only = ""
         self._dies_again = False
         self._disk_has_failed = False
         self._deferred: deque[Callable[[], None]] = deque()
@@ -66,16 +67,16 @@ class Host:
 
     def burn(self, step: str) -> None:
         """Come one step nearer to the death that was planned. Raises Crash."""
-        if self._dies_in is not None:
+        if self._dies_in is not None and self._dies_only in ("", step):
             self._dies_in -= 1
             if self._dies_in <= 0:
                 self._dies_in = None
                 self.note(f"dies at {step}")
                 raise Crash(step)
 
-    def die_within(self, steps: int, *, power: bool, again: bool = False) -> None:
-        """Let it die at a step soon; *again*: and once more while it recovers, or soon after."""
-        self._dies_in, self._dies_with_power, self._dies_again = steps, power, again
+    def die_within(self, steps: int, *, power: bool, only: str = "", again: bool = False) -> None:
+        """Let it die at a step soon, perhaps of one kind *only*; *again*: once more while it recovers, or soon after."""
+        self._dies_in, self._dies_with_power, self._dies_only, self._dies_again = steps, power, only, again
 
     def guarded(self, work: Callable[[], None], process: Process | None) -> None:
         """Do *work* of *process*; what ends it, ends it."""
@@ -88,7 +89,7 @@ class Host:
             if not self._disk_has_failed:
                 self.world.fail(f"{self.name} ends, and no disk has failed: {error}")
             self.note(f"ends: {error}")
-            self.kill(power=True)  # What a disk holds after it has failed is seen when the machine starts again.
+            self.kill(power=self.random.random() < 0.5)
             self.start_later(self.random.uniform(0.05, 3))
         except Exception as error:  # noqa: BLE001 - whatever a node raises is what the simulation looks for.
             self.world.fail(f"{self.name} raises {type(error).__name__}: {error}", error)
@@ -151,8 +152,7 @@ class Host:
     def _start(self) -> None:
         self.lives += 1
         if self._dies_again:
-            self._dies_again = False
-            self.die_within(self.random.randint(1, 60), power=self.random.random() < 0.7)
+            self.die_within(self.random.randint(1, 12), power=True, only=self.random.choice(("send", "send", "")))
         try:
             self.process = Process(self)
         except DiskFull as error:

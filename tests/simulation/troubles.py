@@ -49,8 +49,11 @@ def kill_at_a_step(world: World, random: Random) -> bool:
     host = _one(world, random)
     if host is None:
         return False
-    steps = random.choice((1, 3, 10, 40))
-    host.die_within(random.randint(1, steps), power=random.random() < 0.5, again=random.random() < 0.3)
+    steps = random.randint(1, random.choice((1, 3, 10, 40)))
+    only = random.choice(("", "", "sync", "rename", "send"))
+    host.die_within(
+        steps if only != "rename" else 1, power=random.random() < 0.5, only=only, again=random.random() < 0.3
+    )
     return True
 
 

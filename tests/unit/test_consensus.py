@@ -1,13 +1,17 @@
 """What the log adds to pysyncobj, and what it keeps pysyncobj from doing."""
 
 import asyncio
+import itertools
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from raftsman.raft.consensus import Answer, Consensus, ConsensusError
+from raftsman.raft.messages import encode
+from raftsman.raft.transport import Self
 from tests.harness.nodes import free_port
 from tests.unit.replicas import META_LEFT_OPEN, group_of, until
 
@@ -132,6 +136,33 @@ async def test_leadership_goes_to_a_follower_when_it_is_handed_over(tmp_path: Pa
         assert await leader.replica.transfer_leadership()
         assert await group.leader() is not leader
         assert not await leader.replica.transfer_leadership()
+
+
+async def test_junk_on_the_logs_port_gets_nowhere_and_no_election_follows(tmp_path: Path) -> None:
+    giant, bomb = (1 << 31).to_bytes(4) + bytes(1 << 20), b"cos\nsystem\n(S'touch /tmp/bomb'\ntR."
+    stranger = Self("other", "", "alpha", "a1").hello("beta")
+    async with group_of(tmp_path) as group:
+        await group.start()
+        term = (await group.leader()).replica.standing().term
+        ports = [int(address.rpartition(":")[2]) for address in group.members.values()]
+        ends_at = time.monotonic() + 1
+        silent = [await asyncio.open_connection("127.0.0.1", port) for port in ports * 20]
+        while time.monotonic() < ends_at:
+            for port, junk in itertools.product(ports, (giant, bomb, encode(stranger))):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                with suppress(ConnectionError):
+                    writer.write(junk)
+                    await asyncio.wait_for(reader.read(), 2)
+                await hang_up(writer)
+        for _, writer in silent:
+            await hang_up(writer)
+        assert {node.replica.standing().term for node in group.nodes.values()} == {term}
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_the_leader_hears_all_followers_and_followers_hear_the_leader(tmp_path: Path) -> None:

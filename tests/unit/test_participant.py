@@ -1,8 +1,8 @@
 """A participant's tick as a whole: what is durable when, full disks, snapshots, leadership on request."""
 
 import errno
-from typing import Any
 
+import msgspec
 import pytest
 
 from raftsman.raft import messages as m
@@ -202,24 +202,35 @@ def test_a_snapshot_that_was_damaged_on_its_way_is_thrown_away_and_asked_for_aga
     world.kill(late)
     fill(world, 200)
     world.start(late)
-    sent = world.send
     broken: list[m.Chunk] = []
 
-    def breaking(sender: str, receiver: str, message: Any) -> None:
-        if isinstance(message, m.Chunk) and message.payload and not broken:
-            broken.append(message)
-            flipped = bytes([message.payload[40] ^ 1])
-            payload = message.payload[:40] + flipped + message.payload[41:]
-            message = m.Chunk(
-                **{name: getattr(message, name) for name in message.__struct_fields__} | {"payload": payload}
-            )
-        sent(sender, receiver, message)
+    def flip_once(message: m.Message) -> m.Message:
+        if not isinstance(message, m.Chunk) or not message.payload or broken:
+            return message
+        broken.append(message)
+        flipped = bytes([message.payload[40] ^ 1])
+        return msgspec.structs.replace(message, payload=message.payload[:40] + flipped + message.payload[41:])
 
-    world.send = breaking  # type: ignore[method-assign]
+    world.on_the_way = flip_once
     world.run(2)
     assert broken
     assert any(isinstance(each, m.ChunkAck) and each.received == 0 for _, _, each in world.said)
     assert world.nodes[late].machine.applied == world.leader().machine.applied
+
+
+def test_a_follower_that_comes_back_with_nearly_everything_gets_no_snapshot() -> None:
+    world = with_short_logs()
+    fill(world, 200)
+    late = world.followers()[0].name
+    world.kill(late)
+    fill(world, 3)
+    world.said.clear()
+    world.start(late)
+    world.run(1)
+    assert world.nodes[late].machine.applied == world.leader().machine.applied
+    assert not any(isinstance(each, m.Chunk) for _, _, each in world.said)
+    entries = [len(each.entries) for _, to, each in world.said if isinstance(each, m.Append) and to == late]
+    assert sum(entries) < 20
 
 
 # --- leadership on request --------------------------------------------------------------------
