@@ -149,14 +149,18 @@ async def test_junk_on_the_logs_port_gets_nowhere_and_no_election_follows(tmp_pa
         silent = [await asyncio.open_connection("127.0.0.1", port) for port in ports * 20]
         while time.monotonic() < ends_at:
             for port, junk in itertools.product(ports, (giant, bomb, encode(stranger))):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                with suppress(ConnectionError):
-                    writer.write(junk)
-                    await asyncio.wait_for(reader.read(), 2)
-                await hang_up(writer)
+                await send_junk(port, junk)
         for _, writer in silent:
             await hang_up(writer)
         assert {node.replica.standing().term for node in group.nodes.values()} == {term}
+
+
+async def send_junk(port: int, junk: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with suppress(ConnectionError):
+        writer.write(junk)
+        await asyncio.wait_for(reader.read(), 2)
+    await hang_up(writer)
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:
