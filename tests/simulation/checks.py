@@ -204,7 +204,8 @@ class Checks:
             _fail(f"a proposal on {proposal.node} is answered twice: {proposal.answer} and {answer}")
         proposal.answer = answer
         if answer is Answer.APPLIED:
-            assert isinstance(result, tuple)
+            if not isinstance(result, tuple):
+                _fail(f"{proposal.node} answers for an entry that is no command")
             proposal.index = result[1]
             if self.applied.get(proposal.index) != proposal.raw:
                 _fail(f"{proposal.node} answers for entry {proposal.index}, which is another command")

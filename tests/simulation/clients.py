@@ -109,7 +109,7 @@ class Clients:
         process = self._some_node()
         if process is None:
             self._again(self._work)
-        elif self.random.random() < 0.12:
+        elif self.random.random() < 0.2:
             self._read(process)
             self._again(self._work)
         else:
