@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint types contracts format test test-unit lock clean docs
+.PHONY: help setup check lint types contracts format test test-unit simulate lock clean docs
 
 help:  ## What there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ test: setup  ## All tests; those on Kubernetes when RAFTSMAN_TEST_KUBECONFIG nam
 
 test-unit: setup  ## The tests that need no process and no Kubernetes (seconds)
 	$(BIN)/pytest tests/unit tests/scenarios
+
+SEEDS ?= 1000
+FROM ?= 0
+NODES ?= 3
+simulate: setup  ## The log in one process, with SEEDS=1000 seeds of everything that can happen to NODES=3 nodes
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --nodes $(NODES) --processes $$(nproc)
 
 docs: setup  ## Write the generated pages of docs/ again
 	$(BIN)/python -m tests.harness.generate_docs

@@ -184,17 +184,20 @@ class Checks:
             return
         self._changes_up_to = index
         for change in changes:
-            before = self.tasks.get(change.task_id)
-            after = (change.attempt, RANK[change.after])
-            if change.before is None and before is not None and change.task_id not in self.forgotten:
-                _fail(f"task {change.task_id} is admitted twice, the second time by entry {index}")
-            if before is not None and (change.task_id in self.ended or after < before):
-                if change.task_id not in self.forgotten:
-                    _fail(f"task {change.task_id} goes back from {before} to {after} by entry {index}")
-            self.tasks[change.task_id] = after
+            self._changes(change, index)
             row = table.task(change.task_id)
             if row is not None and row.ended:
                 self.ended[change.task_id] = row
+
+    def _changes(self, change: Change, index: int) -> None:
+        before = self.tasks.get(change.task_id)
+        after = self.tasks[change.task_id] = (change.attempt, RANK[change.after])
+        if before is None or change.task_id in self.forgotten:
+            return
+        if change.before is None:
+            _fail(f"task {change.task_id} is admitted twice, the second time by entry {index}")
+        if change.task_id in self.ended or after < before:
+            _fail(f"task {change.task_id} goes back from {before} to {after} by entry {index}")
 
     # --- answers ---
 
@@ -219,7 +222,9 @@ class Checks:
     def read(self, node: str, floor: int, index: int, applied_index: int) -> None:
         """A consistent read that began when *floor* was acknowledged is answered."""
         if index < floor or applied_index < index:
-            _fail(f"a consistent read on {node} sees entry {min(index, applied_index)}, {floor} was acknowledged before")
+            _fail(
+                f"a consistent read on {node} sees entry {min(index, applied_index)}, {floor} was acknowledged before"
+            )
 
     # --- the end ---
 

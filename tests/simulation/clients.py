@@ -1,4 +1,4 @@
-"""Who uses the cluster: people who submit and cancel, nodes that carry out, all through any node, asking again until they know."""
+"""Who uses the cluster: people who submit and cancel, nodes that carry out; they ask any node until they know."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,8 +84,8 @@ class Clients:
 
     def start(self) -> None:
         """Begin: the cluster gets its name and its members, then everybody works."""
-        joined = [MemberJoined(member=_member(name)) for name in self.world.names]
-        for command in (FoundCluster(uuid="c-1"), *joined):
+        joined: list[Command] = [MemberJoined(member=_member(name)) for name in self.world.names]
+        for command in [FoundCluster(uuid="c-1"), *joined]:
             self._wish(command)
         for _ in range(CLIENTS):
             self._again(self._work)

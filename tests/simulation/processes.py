@@ -13,7 +13,7 @@ from raftsman.raft.founding import Identity
 from raftsman.raft.identity import require_journal, save_identity, take_identity
 from raftsman.raft.participant import Participant, Ports
 from raftsman.raft.records import Change, Instant
-from raftsman.raft.transport import HELLO_WITHIN_S, LONGEST_UNSENT_BYTES, REDIAL_S, Self, fault_of
+from raftsman.raft.transport import HELLO_WITHIN_S, REDIAL_S, Self, fault_of
 from tests.simulation.network import Link
 from tests.simulation.watched import Machine, watched_journal
 
@@ -147,12 +147,12 @@ class Process:
             self._wake_at(self._busy_until + world.sizes.beat_s)
 
     def _note_standing(self) -> None:
-        core = self.participant.core
-        self.host.is_member = self.host.is_member or self.identity.counts
+        core, identity = self.participant.core, self.identity
+        self.host.is_member = self.host.is_member or identity.counts
         standing = (
             f"{'leads' if core.leads else 'is'} in term {core.term}, holds {self.journal.last_index}, "
             f"commit {core.commit_index}, applied {core.applied_index}"
-            f"{'' if self.identity.counts else ', ' + self.identity.stage}{', disk full' if self.participant.disk_full else ''}"
+            f"{'' if identity.counts else ', ' + identity.stage}{', disk full' if self.participant.disk_full else ''}"
         )
         if standing != self._standing:
             self._standing = standing

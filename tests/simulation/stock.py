@@ -188,4 +188,3 @@ WITHOUT: dict[str, Callable[[], Parts]] = {
     "confirmed-reads": lambda: Parts(rules=ConfirmsItself),
 }
 """Parts that lack one repair, by its name. A new value for each run: some remember."""
-

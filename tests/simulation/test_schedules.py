@@ -71,7 +71,7 @@ def test_a_transfer_that_took_longer_than_the_next_compaction_begins_again_with_
 
 
 def test_a_transfer_that_met_a_full_disk_begins_again() -> None:
-    world, leader, late = with_one_far_behind()
+    world, _, late = with_one_far_behind()
     world.start(late)
     disk = world.disks[late]
     disk.capacity_bytes = disk.used_bytes
