@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev check lint types contracts format test test-unit fuzz lock clean docs
+.PHONY: help setup demo dev check lint types contracts format test test-unit fuzz simulate lock clean docs
 
 help:  ## What there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,13 @@ test-unit: setup  ## The tests that need no process and no Kubernetes (seconds)
 
 fuzz: setup  ## 20,000 generated requests instead of the 2,000 of every run
 	RAFTSMAN_TEST_REQUESTS=20000 $(BIN)/pytest tests/cluster/test_generated_requests.py
+
+SEEDS ?= 1000
+FROM ?= 0
+NODES ?= 3
+
+simulate: setup  ## The log in one process, with SEEDS=1000 seeds of everything that can happen to NODES=3 nodes
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --nodes $(NODES) --processes $$(nproc)
 
 docs: setup  ## Write the generated pages of docs/ again
 	$(BIN)/python -m tests.harness.generate_docs

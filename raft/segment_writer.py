@@ -87,8 +87,8 @@ class SegmentWriter:
         name, contents = segments[-1].name, segments[-1].contents
         with fatal_errors(f"securing {self._disk.path(name)}"):
             file = self._disk.open(name, writable=True)
-            # What was read may stand in memory only: a process that was killed before its sync, or that a failed one
-            # ended, left it so. It will be acknowledged without another write, so it is written again.
+            # What was read may stand in memory only: a process that was killed before its sync, or ended by a failed
+            # one, left it so. It will be acknowledged without another write, so it is written again.
             file.write_at(0, file.read_at(0, contents.end))
             fill_with_zeros(file, contents.end, contents.blank_from)
             file.sync()

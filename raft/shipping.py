@@ -134,7 +134,7 @@ class Shipping:
         return self._shipments[peer]
 
     def _goes_on(self, peer: str, shipment: _Shipment, now: float) -> bool:
-        """Whether a transfer is still of use: not when it has arrived and the log was compacted beyond it."""
+        """Whether a transfer is of use still: not when it has arrived, and the log has been compacted beyond it."""
         has_arrived = self._core.next_index(peer) > shipment.sender.snapshot.index
         return shipment.term == self._core.term and not has_arrived and now - shipment.moved_at < STALLED_S
 

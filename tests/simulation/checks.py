@@ -184,17 +184,20 @@ class Checks:
             return
         self._changes_up_to = index
         for change in changes:
-            before = self.tasks.get(change.task_id)
-            after = (change.attempt, RANK[change.after])
-            if change.before is None and before is not None and change.task_id not in self.forgotten:
-                _fail(f"task {change.task_id} is admitted twice, the second time by entry {index}")
-            went_back = before is not None and (change.task_id in self.ended or after < before)
-            if went_back and change.task_id not in self.forgotten:
-                _fail(f"task {change.task_id} goes back from {before} to {after} by entry {index}")
-            self.tasks[change.task_id] = after
+            self._changes(change, index)
             row = table.task(change.task_id)
             if row is not None and row.ended:
                 self.ended[change.task_id] = row
+
+    def _changes(self, change: Change, index: int) -> None:
+        before = self.tasks.get(change.task_id)
+        after = self.tasks[change.task_id] = (change.attempt, RANK[change.after])
+        if before is None or change.task_id in self.forgotten:
+            return
+        if change.before is None:
+            _fail(f"task {change.task_id} is admitted twice, the second time by entry {index}")
+        if change.task_id in self.ended or after < before:
+            _fail(f"task {change.task_id} goes back from {before} to {after} by entry {index}")
 
     # --- answers ---
 
@@ -204,7 +207,8 @@ class Checks:
             _fail(f"a proposal on {proposal.node} is answered twice: {proposal.answer} and {answer}")
         proposal.answer = answer
         if answer is Answer.APPLIED:
-            assert isinstance(result, tuple)
+            if not isinstance(result, tuple):
+                _fail(f"{proposal.node} answers for an entry that is no command")
             proposal.index = result[1]
             if self.applied.get(proposal.index) != proposal.raw:
                 _fail(f"{proposal.node} answers for entry {proposal.index}, which is another command")

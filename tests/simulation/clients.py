@@ -1,4 +1,4 @@
-"""Who uses the cluster: people who submit, nodes that carry out; all through any node, and again until they know."""
+"""Who uses the cluster: people who submit and cancel, nodes that carry out; they ask any node until they know."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -85,7 +85,7 @@ class Clients:
     def start(self) -> None:
         """Begin: the cluster gets its name and its members, then everybody works."""
         joined: list[Command] = [MemberJoined(member=_member(name)) for name in self.world.names]
-        for command in (FoundCluster(uuid="c-1"), *joined):
+        for command in [FoundCluster(uuid="c-1"), *joined]:
             self._wish(command)
         for _ in range(CLIENTS):
             self._again(self._work)
@@ -109,7 +109,7 @@ class Clients:
         process = self._some_node()
         if process is None:
             self._again(self._work)
-        elif self.random.random() < 0.12:
+        elif self.random.random() < 0.2:
             self._read(process)
             self._again(self._work)
         else:

@@ -1,4 +1,4 @@
-"""Clocks that are wrong in every way clocks are: ahead or behind, too fast or too slow, and they jump."""
+"""Clocks that are wrong in all the ways of clocks: ahead or behind, too fast or too slow, and jumping."""
 
 from collections.abc import Callable
 from random import Random

@@ -1,4 +1,4 @@
-"""Connections as TCP gives them: in order or not at all, late, cut, dead one way, or dead and nobody notices.
+"""Connections as TCP gives them: in order or not at all, late, cut, dead in one direction, or dead and nobody knows.
 
 What lies under way dies with its connection. Who may talk to whom is decided by the product's own hello; what a
 process does with its links is ``processes``.

@@ -1,12 +1,9 @@
 """The product's parts that a simulated node is made of, so that a test can put one without a repair in its place."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from raftsman.raft.elections import Elections
-from raftsman.raft.founding import Identity
-from raftsman.raft.identity import take_identity
 from raftsman.raft.journal import Journal
 from raftsman.raft.participant import Participant
 from raftsman.raft.peers import Rules
@@ -28,7 +25,6 @@ class Parts:
     snapshots: type[SnapshotStore] = SnapshotStore
     replica: type[Replica] = Replica
     disk: type[SimulatedDisk] = SimulatedDisk
-    take_identity: Callable[..., Identity] = field(default=take_identity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

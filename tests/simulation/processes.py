@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from raftsman.raft import messages as m
 from raftsman.raft.founding import Identity
-from raftsman.raft.identity import require_journal, save_identity
+from raftsman.raft.identity import require_journal, save_identity, take_identity
 from raftsman.raft.participant import Participant, Ports
 from raftsman.raft.records import Change, Instant
 from raftsman.raft.transport import HELLO_WITHIN_S, REDIAL_S, Self, fault_of
@@ -52,7 +52,7 @@ class Process:
         host, world = self.host, self.host.world
         disk, parts, sizes = host.disk, world.parts, world.sizes
         new = f"{host.random.getrandbits(64):016x}"
-        identity = parts.take_identity(disk, cluster=CLUSTER, node=self.name, new_incarnation=new)
+        identity = take_identity(disk, cluster=CLUSTER, node=self.name, new_incarnation=new)
         snapshots = parts.snapshots(disk, background=self.background, transfer_bytes=sizes.transfer_bytes)
         self.journal = watched_journal(parts.journal, self.name, identity.incarnation, world.checks).open(
             disk,
@@ -147,13 +147,12 @@ class Process:
             self._wake_at(self._busy_until + world.sizes.beat_s)
 
     def _note_standing(self) -> None:
-        core = self.participant.core
-        self.host.is_member = self.host.is_member or self.identity.counts
+        core, identity = self.participant.core, self.identity
+        self.host.is_member = self.host.is_member or identity.counts
         standing = (
             f"{'leads' if core.leads else 'is'} in term {core.term}, holds {self.journal.last_index}, "
             f"commit {core.commit_index}, applied {core.applied_index}"
-            f"{'' if self.identity.counts else ', ' + self.identity.stage}"
-            f"{', disk full' if self.participant.disk_full else ''}"
+            f"{'' if identity.counts else ', ' + identity.stage}{', disk full' if self.participant.disk_full else ''}"
         )
         if standing != self._standing:
             self._standing = standing

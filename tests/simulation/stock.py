@@ -10,7 +10,6 @@ from typing import Any
 from raftsman.raft import messages as m
 from raftsman.raft.disk import DiskFile
 from raftsman.raft.founding import MEMBER, NEW, Identity
-from raftsman.raft.identity import take_identity
 from raftsman.raft.journal import Journal
 from raftsman.raft.participant import Participant
 from raftsman.raft.peers import LogView, Peer, Repaired, Rules
@@ -155,19 +154,24 @@ class _Lazy:
         return file
 
 
-def counts_when_empty() -> Callable[..., Identity]:
-    """Return a ``take_identity`` for which an empty directory is as good as a full one, once there is a cluster."""
+def counts_when_empty() -> type[Participant]:
+    """Return a participant for which an empty directory is as good as a full one, once there is a cluster."""
     known: list[Identity] = []
 
-    def take(disk: Any, **who: Any) -> Identity:
-        identity = take_identity(disk, **who)
-        if identity.stage == MEMBER:
-            known.append(identity)
-        if identity.stage == NEW and known:
-            return replace(identity, stage=MEMBER, cluster_id=known[0].cluster_id, founding=known[0].founding)
-        return identity
+    class CountsWhenEmpty(Participant):
+        def __init__(self, **parts: Any) -> None:
+            super().__init__(**parts)
+            identity = self.identity
+            if identity.stage == NEW and known:
+                founded = replace(known[0], node=identity.node, incarnation=identity.incarnation)
+                self._joining._become(founded)
 
-    return take
+        def tick(self) -> None:
+            super().tick()
+            if self.identity.stage == MEMBER:
+                known[:] = [self.identity]
+
+    return CountsWhenEmpty
 
 
 WITHOUT: dict[str, Callable[[], Parts]] = {
@@ -180,7 +184,7 @@ WITHOUT: dict[str, Callable[[], Parts]] = {
     "terms-of-acks": lambda: Parts(rules=CountsOldAcks),
     "errors-of-apply": lambda: Parts(replica=RaisesInApply),
     "answers-by-term": lambda: Parts(waiting=AnswersAnybody),
-    "empty-nodes": lambda: Parts(take_identity=counts_when_empty()),
+    "empty-nodes": lambda: Parts(participant=counts_when_empty()),
     "confirmed-reads": lambda: Parts(rules=ConfirmsItself),
 }
 """Parts that lack one repair, by its name. A new value for each run: some remember."""

@@ -1,5 +1,6 @@
 """Every fault that the simulation has found, as a schedule that a person can read."""
 
+from raftsman.raft import messages as m
 from raftsman.raft.waiting import Answer
 from tests.harness.simulated_disk import Crash, Operation
 from tests.harness.steps import Steps
@@ -37,3 +38,59 @@ def test_what_a_killed_process_left_in_memory_is_durable_before_it_is_acknowledg
         world.kill(follower.name, power=True)
         world.start(follower.name)
         assert world.nodes[follower.name].journal.last_index == acknowledged
+
+
+def fill(world: Steps, count: int) -> None:
+    """Bring so many commands into the log."""
+    for number in range(count):
+        world.propose(world.leader(), b"%d" % number)
+        world.run(0.02)
+
+
+def with_one_far_behind() -> tuple[Steps, str, str]:
+    """Return a world whose log is compacted often, its leader, and a node that needs a snapshot and is down."""
+    world = Steps(compact_entries=50)
+    world.start()
+    leader, late = world.leader().name, world.followers()[0].name
+    world.kill(late)
+    fill(world, 200)
+    return world, leader, late
+
+
+def test_a_transfer_that_took_longer_than_the_next_compaction_begins_again_with_the_newer_snapshot() -> None:
+    world, leader, late = with_one_far_behind()
+    world.start(late)
+    world.until(lambda: any(isinstance(each, m.Chunk) for _, _, each in world.said), "a part was sent")
+    world.blocked.add((late, leader))  # Its acknowledgement of the whole is under way all the while.
+    world.until(lambda: world.nodes[late].machine.applied, "the snapshot has come")
+    for number in range(150):
+        world.propose(world.nodes[leader], b"more %d" % number)
+        world.step()
+    world.blocked.clear()
+    world.until(lambda: world.nodes[late].machine.applied == world.leader().machine.applied, "it has caught up", 15)
+
+
+def test_a_transfer_that_met_a_full_disk_begins_again() -> None:
+    world, _, late = with_one_far_behind()
+    world.start(late)
+    disk = world.disks[late]
+    disk.capacity_bytes = disk.used_bytes
+    world.until(lambda: any(isinstance(each, m.Chunk) for _, _, each in world.said), "a part was sent")
+    world.run(1)
+    assert world.nodes[late].machine.applied == []
+    disk.capacity_bytes = None
+    world.until(lambda: world.nodes[late].machine.applied == world.leader().machine.applied, "it has caught up")
+
+
+def test_what_comes_in_behind_what_a_full_disk_cannot_take_is_not_lost() -> None:
+    world, leader, late = with_one_far_behind()
+    world.start(late)
+    node, other = world.nodes[late], next(name for name in world.names if name not in (leader, late))
+    world.cut(late, other)
+    world.until(lambda: any(isinstance(each, m.Chunk) for _, _, each in world.said), "a part was sent")
+    world.disks[late].capacity_bytes = world.disks[late].used_bytes
+    world.deliver(leader, late)
+    world.link(late, other)
+    node.participant.tick()
+    node.participant.tick()
+    assert node.participant.peers[other].linked

@@ -1,4 +1,4 @@
-"""A simulated cluster: its machines, the network between them, its users, and the order in which things happen."""
+"""A simulated cluster: its machines, the network between them, those who use it, and the order of what happens."""
 
 from collections.abc import Callable
 from random import Random

@@ -1,0 +1,144 @@
+"""Each fault of the stock library is found when its repair is taken out: by a seed, or by a schedule that says how.
+
+What seeds find rarely has a schedule here, or a test beside the rule that prevents it; ``FAULTS`` says where to look.
+"""
+
+import importlib
+from collections.abc import Callable
+
+import pytest
+
+from raftsman.raft.peers import Rules
+from raftsman.raft.waiting import Answer
+from tests.harness.steps import Steps
+from tests.simulation.run import run_seed
+from tests.simulation.stock import WITHOUT, CountsOldAcks
+
+FIVE = ("alpha", "beta", "delta", "gamma", "omega")
+SEEDS = 60
+"""So many at most: most faults are found within three, and all within half of these."""
+BY_SEEDS = (
+    "sync",
+    "durable-before-visible",
+    "journal-kept-at-start",
+    "overlap",
+    "errors-of-apply",
+    "answers-by-term",
+    "empty-nodes",
+)
+
+RULES, TRANSPORT = "tests.unit.test_consensus_rules", "tests.unit.test_transport"
+PARTICIPANT, SNAPSHOTS = "tests.unit.test_participant", "tests.unit.test_snapshots"
+HERE, SCHEDULES = "tests.simulation.test_finds_faults", "tests.simulation.test_schedules"
+
+FAULTS: dict[int, tuple[str, ...]] = {
+    1: ("sync", "durable-before-visible"),
+    2: ("journal-kept-at-start",),
+    3: ("overlap", f"{RULES}:test_what_is_under_way_is_not_sent_again_when_something_before_it_is_acknowledged"),
+    4: (
+        f"{RULES}:test_an_entry_that_the_leader_did_not_confirm_is_not_committed",
+        f"{PARTICIPANT}:test_a_snapshot_that_the_log_already_covers_is_acknowledged_and_dropped",
+    ),
+    5: (
+        f"{HERE}:test_acknowledgements_of_an_earlier_term_commit_nothing_without_a_majority",
+        f"{RULES}:test_one_voter_has_one_vote_however_often_it_says_so",
+        f"{RULES}:test_a_node_that_was_cut_off_deposes_no_healthy_leader_when_it_comes_back",
+    ),
+    6: (
+        "tests.unit.test_core:test_pysyncobj_can_neither_read_nor_write_a_pickle",
+        f"{RULES}:test_an_entry_of_a_kind_that_stock_would_unpickle_closes_the_link",
+        f"{TRANSPORT}:test_junk_is_answered_by_closing_at_once",
+    ),
+    7: ("errors-of-apply",),
+    8: (
+        "answers-by-term",
+        f"{RULES}:test_what_a_follower_handed_on_is_unknown_when_the_link_to_the_leader_dies",
+    ),
+    9: ("empty-nodes",),
+    10: (f"{SNAPSHOTS}:test_every_flipped_byte_of_a_snapshot_is_found",),
+    11: (f"{HERE}:test_a_commit_waits_for_no_timer",),
+    12: (f"{SNAPSHOTS}:test_it_is_written_in_the_background_and_says_when_it_is_done",),
+    13: (f"{RULES}:test_a_leader_that_hears_no_majority_steps_down_within_the_longest_election_timeout",),
+    14: (
+        f"{RULES}:test_a_command_that_the_core_could_only_send_as_a_pickle_comes_into_no_log",
+        f"{TRANSPORT}:test_a_frame_that_is_too_long_closes_the_link_before_it_has_come",
+    ),
+}
+"""By the number of the fault in the design: what finds it, a repair that seeds miss or a test that shows both sides."""
+
+
+@pytest.mark.parametrize("repair", BY_SEEDS)
+def test_seeds_miss_a_repair_that_is_taken_out(repair: str) -> None:
+    assert any(run_seed(seed, parts=WITHOUT[repair]()).violation for seed in range(SEEDS))
+
+
+def test_every_fault_has_something_that_finds_it() -> None:
+    assert sorted(FAULTS) == list(range(1, 15))
+    for where in [each for places in FAULTS.values() for each in places]:
+        module, _, function = where.partition(":")
+        if function:
+            assert callable(getattr(importlib.import_module(module), function)), where
+        else:
+            assert where in BY_SEEDS
+
+
+# --- schedules --------------------------------------------------------------------------------
+
+
+def propose(world: Steps, name: str, *commands: bytes) -> list[list[tuple[Answer, object]]]:
+    return [world.propose(world.nodes[name], command) for command in commands]
+
+
+@pytest.mark.parametrize(("rules", "lost"), [(CountsOldAcks, True), (Rules, False)])
+def test_acknowledgements_of_an_earlier_term_commit_nothing_without_a_majority(
+    rules: Callable[[], Rules], lost: bool
+) -> None:
+    """Two of five nodes hold an entry; what a third said of other entries, two terms ago, is still on its way."""
+    world = Steps(FIVE, rules=rules)
+    world.start()
+    old = world.leader().name
+    world.run(0.3)
+    late, friend, *rest = [name for name in FIVE if name != old]
+    for other in (friend, *rest):
+        world.cut(old, other)
+    world.blocked.add((late, old))
+    propose(world, old, *(b"%d" % number for number in range(40)))
+    world.run(0.1)
+    assert world.nodes[late].journal.last_index > 40, "it has them, and its acknowledgements are on their way"
+    world.until(lambda: [each for each in world.nodes.values() if each.participant.core.leads and each.name != old], "")
+    leader = next(each for each in world.nodes.values() if each.participant.core.leads and each.name != old)
+    for other in (friend, *rest):
+        world.link(old, other)
+    world.run(0.5)
+    assert world.nodes[old].journal.last_index < 10, "what only two had is gone"
+    leader.participant.transfer(old, world.now + 2)
+    world.until(lambda: world.nodes[old].participant.core.leads, "it leads again, two terms later")
+    world.run(0.2)
+    world.blocked.add((old, late))
+    for other in rest:
+        world.cut(old, other)
+    answers = propose(world, old, *(b"new %d" % number for number in range(60)))
+    world.run(0.1)
+    world.blocked.discard((late, old))
+    world.run(0.1)
+    acknowledged = [each for each in answers if each and each[0][0] is Answer.APPLIED]
+    assert bool(acknowledged) is lost, "three of five are needed, two have it"
+
+
+@pytest.mark.parametrize("has_timer", [True, False])
+def test_a_commit_waits_for_no_timer(has_timer: bool) -> None:
+    world = Steps()
+    world.start()
+    leader = world.leader()
+    world.run(1)
+    if has_timer:
+        for node in world.nodes.values():
+            node.participant.core.send_now = lambda: None  # type: ignore[method-assign]
+    took: list[float] = []
+    for _ in range(20):
+        began = world.now
+        answers = world.propose(leader, b"one")
+        while not answers:
+            world.step(0.0005)
+        took.append(world.now - began)
+    assert (max(took) > 0.01) is has_timer
