@@ -11,7 +11,10 @@ from raftsman.node.http.auth import authenticate
 from raftsman.node.http.problems import REQUEST_ID, Handler, Problem, answer_problems, invalid_parameter
 from raftsman.node.http.site import SITE, Site, bool_parameter, site_of
 from raftsman.node.http.writes import require_barrier
+from raftsman.raft.replica import Applied
 
+ABSENT_WAIT_S = 2.0
+"""How long a node that does not know a task asks whether it is behind: it may have been submitted a moment ago."""
 MIN_INDEX_WAIT_S = 5.0
 RESOURCES = (submissions, tasks, planning, logs, events, cluster, probes, limits, openapi)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -57,6 +60,18 @@ async def wait_for_reads(request: web.Request, handler: Handler) -> web.StreamRe
             raise Problem("not-ready", f"this node has applied {site.feed.index} entries, not yet {wanted}")
     if bool_parameter(request, "consistent"):
         await require_barrier(site)
+    return await _answer_unless_behind(request, handler)
+
+
+async def _answer_unless_behind(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer; that a task does not exist is said only by a node that has just asked whether it is behind."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        if problem.code != "task-not-found" or request.method != "GET":
+            raise
+        if not isinstance(await site_of(request).replica.barrier(ABSENT_WAIT_S), Applied):
+            raise  # Nobody can tell: what this node knows is the best there is.
     return await handler(request)
 
 
