@@ -75,7 +75,7 @@ class Host:
                 raise Crash(step)
 
     def die_within(self, steps: int, *, power: bool, only: str = "", again: bool = False) -> None:
-        """Let it die at a step soon, of the kind *only* if one is named; *again*: and once more, soon after its start."""
+        """Let it die at a step soon, of the kind *only* if one is named; *again*: and once more after its start."""
         self._dies_in, self._dies_with_power, self._dies_only, self._dies_again = steps, power, only, again
 
     def guarded(self, work: Callable[[], None], process: Process | None) -> None:

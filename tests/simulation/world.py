@@ -47,6 +47,11 @@ class World:
         """The machines whose process runs."""
         return [host for host in self.hosts.values() if host.process is not None]
 
+    @property
+    def is_founded(self) -> bool:
+        """Whether any node counts; before, nothing can have been acknowledged."""
+        return any(host.is_member for host in self.hosts.values())
+
     def leaders(self) -> list[Host]:
         """Return who takes itself for the leader."""
         return [host for host in self.running if host.process is not None and host.process.participant.core.leads]
