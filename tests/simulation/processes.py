@@ -34,7 +34,7 @@ class Process:
         self.host = host
         self.name = host.name
         self.life = host.lives
-        self.is_over = False
+        self.is_over = self._is_stopping = False
         self.links: dict[str, Link] = {}
         """The link that its transport uses, by peer."""
         self.lag_s = 0.0
@@ -107,7 +107,10 @@ class Process:
     # --- its time ---
 
     def background(self, work: Callable[[], None]) -> None:
-        """Have *work* done beside the ticks, as a thread would."""
+        """Have *work* done beside the ticks, as a thread would; a process that stops waits for it."""
+        if self._is_stopping:
+            work()
+            return
         self._jobs.append(work)
         delay_s = self.host.random.expovariate(1 / 0.03)
         self.host.later(delay_s, self._work_beside)
@@ -162,6 +165,7 @@ class Process:
 
     def stop(self) -> None:
         """End cleanly, as at the end of ``log_thread``."""
+        self._is_stopping = True
         while self._jobs:
             self._jobs.popleft()()
         self.journal.close()
