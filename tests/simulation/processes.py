@@ -44,7 +44,11 @@ class Process:
         self._busy_until = 0.0
         self._wakes_at: float | None = None
         self._jobs: deque[Callable[[], None]] = deque()
-        self._put_together()
+        try:
+            self._put_together()
+        except BaseException:
+            self.is_over = True  # It dies while it starts, and so does what it has begun beside.
+            raise
 
     # --- its parts ---
 
@@ -113,7 +117,7 @@ class Process:
             return
         self._jobs.append(work)
         delay_s = self.host.random.expovariate(1 / 0.03)
-        self.host.later(delay_s, self._work_beside)
+        self.host.later(delay_s, self._work_beside, self)
 
     def _work_beside(self) -> None:
         if self._jobs:
@@ -133,7 +137,7 @@ class Process:
     def _wake(self, at: float) -> None:
         if self._wakes_at == at and not self.is_over:
             self._wakes_at = None
-            self.host.guarded(self._tick, self)
+            self.host.guarded(self._tick)
 
     def _tick(self) -> None:
         world = self.host.world
@@ -298,6 +302,3 @@ def _is_dull(message: m.Message) -> bool:
             return message.success
         case _:
             return False
-
-
-__all__ = ["CLUSTER", "ELECTION_TIMEOUT_S", "Process"]

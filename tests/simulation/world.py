@@ -29,7 +29,7 @@ class World:
         self.sizes = Sizes.drawn(self.random)
         self.timeline = Timeline()
         self.trace = Trace(lambda: self.timeline.now, show)
-        self.checks = Checks(members=nodes)
+        self.checks = Checks()
         self.network = Network(self.timeline, Random(f"{seed}/network"), lambda name: self.hosts[name])
         self.hosts = {name: Host(self, name) for name in self.names}
         self.clients = Clients(self)
