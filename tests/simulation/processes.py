@@ -6,9 +6,11 @@ introduces nodes to each other); machines that outlive a process are ``machines`
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from raftsman.raft import messages as m
+from raftsman.raft.disk import DiskFull
 from raftsman.raft.founding import Identity
 from raftsman.raft.identity import require_journal, save_identity, take_identity
 from raftsman.raft.participant import Participant, Ports
@@ -172,7 +174,8 @@ class Process:
         self._is_stopping = True
         while self._jobs:
             self._jobs.popleft()()
-        self.journal.close()
+        with suppress(DiskFull):  # Nothing was promised about what is not written.
+            self.journal.close()
 
     def end(self, *, told: bool, drains: bool) -> None:
         """Be gone; the kernel closes the links if it still lives (*told*)."""
