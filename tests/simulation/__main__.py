@@ -17,6 +17,7 @@ def replay_command(result: Result) -> str:
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,8 +16,6 @@ from raftsman.raft.records import Change, Task
 from raftsman.raft.table import TaskTable
 from raftsman.raft.waiting import Answer
 
-UNSENT_BYTES = 64 << 20
-
 
 class Violation(BaseException):
     """A promise is broken. Not an Exception: nothing of ours may catch it."""
@@ -47,7 +45,6 @@ class Proposal:
 class Checks:
     """Everything that was ever seen."""
 
-    members: int
     entries: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
     """(index, term) → the term of the entry before it, and the command."""
     leaders: dict[int, tuple[str, int]] = field(default_factory=dict)

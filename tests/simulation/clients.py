@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 CLIENTS = 4
 PATIENCE_S = (0.5, 2.5)
+AT_ONCE = 40
 CONTEXT = ContextName("prod")
 
 
@@ -111,6 +112,10 @@ class Clients:
             self._again(self._work)
         elif self.random.random() < 0.2:
             self._read(process)
+            self._again(self._work)
+        elif self.random.random() < 0.02:
+            for _ in range(self.random.randint(2, AT_ONCE)):
+                self._wish(self._submission())
             self._again(self._work)
         else:
             command = process.replica.read(self._command) or self._submission()

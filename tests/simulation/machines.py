@@ -75,11 +75,11 @@ class Host:
                 raise Crash(step)
 
     def die_within(self, steps: int, *, power: bool, only: str = "", again: bool = False) -> None:
-        """Let it die at a step soon, perhaps of one kind *only*; *again*: once more while it recovers, or later."""
+        """Let it die at a step soon, of the kind *only* if one is named; *again*: and once more after its start."""
         self._dies_in, self._dies_with_power, self._dies_only, self._dies_again = steps, power, only, again
 
-    def guarded(self, work: Callable[[], None], process: Process | None) -> None:
-        """Do *work* of *process*; what ends it, ends it."""
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Do *work* of the process; what ends it, ends it."""
         try:
             work()
         except Crash:
@@ -96,18 +96,16 @@ class Host:
 
     # --- its time ---
 
-    def later(self, delay_s: float, work: Callable[[], None], process: Process | None = None) -> None:
-        """Do *work* in *delay_s*, if the process still lives; after its pause, if it stands still."""
-        life = process or self.process
+    def later(self, delay_s: float, work: Callable[[], None], process: Process) -> None:
+        """Do *work* in *delay_s*, if *process* still lives; after its pause, if it stands still."""
 
         def run() -> None:
-            owner = life if life is not None else self.process
-            if owner is not None and owner.is_over:
+            if process.is_over:
                 return
             if self.is_paused:
                 self._deferred.append(run)
             else:
-                self.guarded(work, owner)
+                self.guarded(work)
 
         self.world.timeline.after(delay_s, run)
 
@@ -144,10 +142,7 @@ class Host:
         if self.process is not None:
             return
         self.has_power = True
-        try:
-            self.guarded(self._start, None)
-        except DiskFull as error:
-            self.note(f"cannot start: {error}")
+        self.guarded(self._start)
 
     def _start(self) -> None:
         self.lives += 1
@@ -197,7 +192,7 @@ class Host:
         process = self.process
         if process is None or self.is_paused:
             return
-        self.guarded(process.stop, process)
+        self.guarded(process.stop)
         if self.process is not None:
             self.note("stops")
             self.kill()

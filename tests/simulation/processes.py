@@ -6,9 +6,11 @@ introduces nodes to each other); machines that outlive a process are ``machines`
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from raftsman.raft import messages as m
+from raftsman.raft.disk import DiskFull
 from raftsman.raft.founding import Identity
 from raftsman.raft.identity import require_journal, save_identity, take_identity
 from raftsman.raft.participant import Participant, Ports
@@ -34,7 +36,7 @@ class Process:
         self.host = host
         self.name = host.name
         self.life = host.lives
-        self.is_over = False
+        self.is_over = self._is_stopping = False
         self.links: dict[str, Link] = {}
         """The link that its transport uses, by peer."""
         self.lag_s = 0.0
@@ -44,7 +46,11 @@ class Process:
         self._busy_until = 0.0
         self._wakes_at: float | None = None
         self._jobs: deque[Callable[[], None]] = deque()
-        self._put_together()
+        try:
+            self._put_together()
+        except BaseException:
+            self.is_over = True  # It dies while it starts, and so does what it has begun beside.
+            raise
 
     # --- its parts ---
 
@@ -107,10 +113,13 @@ class Process:
     # --- its time ---
 
     def background(self, work: Callable[[], None]) -> None:
-        """Have *work* done beside the ticks, as a thread would."""
+        """Have *work* done beside the ticks, as a thread would; a process that stops waits for it."""
+        if self._is_stopping:
+            work()
+            return
         self._jobs.append(work)
         delay_s = self.host.random.expovariate(1 / 0.03)
-        self.host.later(delay_s, self._work_beside)
+        self.host.later(delay_s, self._work_beside, self)
 
     def _work_beside(self) -> None:
         if self._jobs:
@@ -130,7 +139,7 @@ class Process:
     def _wake(self, at: float) -> None:
         if self._wakes_at == at and not self.is_over:
             self._wakes_at = None
-            self.host.guarded(self._tick, self)
+            self.host.guarded(self._tick)
 
     def _tick(self) -> None:
         world = self.host.world
@@ -162,9 +171,11 @@ class Process:
 
     def stop(self) -> None:
         """End cleanly, as at the end of ``log_thread``."""
+        self._is_stopping = True
         while self._jobs:
             self._jobs.popleft()()
-        self.journal.close()
+        with suppress(DiskFull):  # Nothing was promised about what is not written.
+            self.journal.close()
 
     def end(self, *, told: bool, drains: bool) -> None:
         """Be gone; the kernel closes the links if it still lives (*told*)."""
@@ -294,6 +305,3 @@ def _is_dull(message: m.Message) -> bool:
             return message.success
         case _:
             return False
-
-
-__all__ = ["CLUSTER", "ELECTION_TIMEOUT_S", "Process"]

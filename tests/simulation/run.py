@@ -11,6 +11,7 @@ from tests.simulation.world import World
 
 LEAST_TROUBLES = 20
 HEALS_WITHIN_S = 40.0
+FOUNDED_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,8 @@ def _lose_all_power(world: World) -> None:
 
 
 def _settle(world: World) -> None:
+    if not world.timeline.run(until=world.timeline.now + FOUNDED_WITHIN_S, over=lambda: world.is_founded):
+        _begin_anew(world)
     until = world.timeline.now + HEALS_WITHIN_S
     if not world.timeline.run(until=until, over=lambda: not world.clients.open and _agree(world)):
         world.fail(f"no progress in {HEALS_WITHIN_S:g} s of peace: {_standing(world)}")
@@ -108,6 +111,15 @@ def _settle(world: World) -> None:
                 name, table, world.clients.acknowledged
             )
         )
+
+
+def _begin_anew(world: World) -> None:
+    """Do what the nodes ask for when a disk was lost while the cluster was being founded."""
+    world.trace.note("world", "all directories are emptied")
+    for host in world.hosts.values():
+        host.kill()
+        host.wipe()
+        host.start_later(0.1)
 
 
 def _agree(world: World) -> bool:

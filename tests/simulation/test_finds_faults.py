@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from raftsman.raft.peers import Rules
-from raftsman.raft.waiting import Answer
+from raftsman.raft.waiting import Answer, Waiting
 from tests.harness.steps import Steps
 from tests.simulation.run import run_seed
-from tests.simulation.stock import WITHOUT, CountsOldAcks
+from tests.simulation.stock import WITHOUT, AnswersAnybody, CountsOldAcks
 
 FIVE = ("alpha", "beta", "delta", "gamma", "omega")
 SEEDS = 60
@@ -23,7 +23,6 @@ BY_SEEDS = (
     "journal-kept-at-start",
     "overlap",
     "errors-of-apply",
-    "answers-by-term",
     "empty-nodes",
 )
 
@@ -51,7 +50,7 @@ FAULTS: dict[int, tuple[str, ...]] = {
     ),
     7: ("errors-of-apply",),
     8: (
-        "answers-by-term",
+        f"{HERE}:test_nobody_is_answered_for_the_command_of_another_leader",
         f"{RULES}:test_what_a_follower_handed_on_is_unknown_when_the_link_to_the_leader_dies",
     ),
     9: ("empty-nodes",),
@@ -105,7 +104,10 @@ def test_acknowledgements_of_an_earlier_term_commit_nothing_without_a_majority(
     propose(world, old, *(b"%d" % number for number in range(40)))
     world.run(0.1)
     assert world.nodes[late].journal.last_index > 40, "it has them, and its acknowledgements are on their way"
-    world.until(lambda: [each for each in world.nodes.values() if each.participant.core.leads and each.name != old], "")
+    world.until(
+        lambda: [each for each in world.nodes.values() if each.participant.core.leads and each.name != old],
+        "another leads",
+    )
     leader = next(each for each in world.nodes.values() if each.participant.core.leads and each.name != old)
     for other in (friend, *rest):
         world.link(old, other)
@@ -123,6 +125,28 @@ def test_acknowledgements_of_an_earlier_term_commit_nothing_without_a_majority(
     world.run(0.1)
     acknowledged = [each for each in answers if each and each[0][0] is Answer.APPLIED]
     assert bool(acknowledged) is lost, "three of five are needed, two have it"
+
+
+@pytest.mark.parametrize(("waiting", "answer"), [(AnswersAnybody, Answer.APPLIED), (Waiting, Answer.NOT_LEADER)])
+def test_nobody_is_answered_for_the_command_of_another_leader(waiting: type[Waiting], answer: Answer) -> None:
+    world = Steps()
+    world.start()
+    old = world.leader().name
+    world.run(0.3)
+    world.nodes[old].participant.waiting = waiting()
+    world.isolate(old)
+    (answers,) = propose(world, old, b"lost")
+    world.until(
+        lambda: [each for each in world.nodes.values() if each.participant.core.leads and each.name != old],
+        "another leads",
+    )
+    world.run(0.3)
+    world.heal()
+    world.commit(b"kept")
+    world.until(lambda: answers, "an answer")
+    world.run(0.2)
+    assert answers[0][0] is answer
+    assert all(node.commands == [b"kept"] for node in world.nodes.values())
 
 
 @pytest.mark.parametrize("has_timer", [True, False])

@@ -91,7 +91,7 @@ def replace(world: World, random: Random) -> bool:
     """Put an empty machine in the place of a dead one, if a majority of disks is left that hold everything."""
     host = world.hosts[random.choice(world.names)]
     incomplete = sum(not each.is_member for each in world.hosts.values() if each is not host)
-    if not host.is_member or (incomplete + 1) * 2 >= len(world.names):
+    if world.is_founded and (incomplete + 1) * 2 >= len(world.names):
         return False
     host.kill(power=random.random() < 0.5)
     host.wipe()

@@ -29,7 +29,7 @@ class World:
         self.sizes = Sizes.drawn(self.random)
         self.timeline = Timeline()
         self.trace = Trace(lambda: self.timeline.now, show)
-        self.checks = Checks(members=nodes)
+        self.checks = Checks()
         self.network = Network(self.timeline, Random(f"{seed}/network"), lambda name: self.hosts[name])
         self.hosts = {name: Host(self, name) for name in self.names}
         self.clients = Clients(self)
@@ -46,6 +46,11 @@ class World:
     def running(self) -> list[Host]:
         """The machines whose process runs."""
         return [host for host in self.hosts.values() if host.process is not None]
+
+    @property
+    def is_founded(self) -> bool:
+        """Whether any node counts; before, nothing can have been acknowledged."""
+        return any(host.is_member for host in self.hosts.values())
 
     def leaders(self) -> list[Host]:
         """Return who takes itself for the leader."""
