@@ -132,7 +132,8 @@ class Host:
             work()
         if self.process is not None:
             self.process.tick_soon()
-        self.world.network.wake(self.name)
+        late_s = self.random.choice((0.0, 0.01))  # What has come meanwhile may be read after a few ticks only.
+        self.world.timeline.after(late_s, lambda: self.world.network.wake(self.name))
 
     # --- its life ---
 
