@@ -52,7 +52,7 @@ def kill_at_a_step(world: World, random: Random) -> bool:
     steps = random.randint(1, random.choice((1, 3, 10, 40)))
     only = random.choice(("", "", "sync", "rename", "send"))
     host.die_within(
-        steps if only != "rename" else 1, power=random.random() < 0.5, only=only, again=random.random() < 0.3
+        steps if only != "rename" else 1, power=random.random() < 0.5, only=only, again=random.random() < 0.5
     )
     return True
 
