@@ -100,7 +100,7 @@ class Participant:
         self.name = name
         self.peers = {each: Peer(each) for each in sorted(members) if each != name}
         self.disk_full = False
-        self.waiting = Waiting()
+        self.waiting = Waiting(int(ports.random() * (1 << 60)))
         self._ports = ports
         self._journal = ports.journal
         self._silent_s = high_s * SILENT_TIMEOUTS

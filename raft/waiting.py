@@ -55,6 +55,8 @@ class Reading:
 class Waiting:
     """Everybody who waits."""
 
+    number: int = 0
+    """What was last asked of a leader. It begins anywhere: a leader may yet answer an earlier process of this node."""
     due: deque[tuple[Answered, Answer, Any]] = field(default_factory=deque)
     """Who is to be called after the sync, with what."""
     _commands: dict[int, list[_Command]] = field(default_factory=dict)  # By index.
@@ -62,7 +64,6 @@ class Waiting:
     _unconfirmed: deque[Reading] = field(default_factory=deque)
     _asked: dict[int, tuple[str, Reading]] = field(default_factory=dict)  # By number: the leader was asked.
     _unapplied: list[Reading] = field(default_factory=list)
-    _number: int = 0
 
     # --- commands ---
 
@@ -83,9 +84,9 @@ class Waiting:
 
     def handed(self, leader: str, answered: Answered, now: float) -> int:
         """Somebody's command goes to *leader*; return the number to send with it."""
-        self._number += 1
-        self._handed[self._number] = _Handed(leader, answered, now + DEADLINE_S)
-        return self._number
+        self.number += 1
+        self._handed[self.number] = _Handed(leader, answered, now + DEADLINE_S)
+        return self.number
 
     def placed(self, number: int, index: int, term: int, *, applied_index: int, now: float) -> None:
         """The leader said where command *number* stands (0: nowhere, it does not lead)."""
@@ -103,9 +104,9 @@ class Waiting:
 
     def asked(self, leader: str, reading: Reading) -> int:
         """*reading* goes to *leader*; return the number to send with it."""
-        self._number += 1
-        self._asked[self._number] = (leader, reading)
-        return self._number
+        self.number += 1
+        self._asked[self.number] = (leader, reading)
+        return self.number
 
     def told(self, number: int, index: int) -> None:
         """The leader said which index read *number* needs (0: it does not lead)."""

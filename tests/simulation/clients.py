@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from tests.simulation.processes import Process
     from tests.simulation.world import World
 
-CLIENTS = 4
+WISHES = 12
+"""Open at a time; bursts come on top."""
 PATIENCE_S = (0.5, 2.5)
 AT_ONCE = 40
 CONTEXT = ContextName("prod")
@@ -54,7 +55,6 @@ class Wish:
 
     command: Command
     command_id: str
-    then: Callable[[], None]
     tries: int = 0
     current: Proposal | None = None
     done: bool = False
@@ -80,7 +80,7 @@ class Clients:
 
     def __post_init__(self) -> None:
         self.random = Random(f"{self.world.seed}/clients")
-        self._busy_s = self.random.choice((0.03, 0.06, 0.12, 1.0))
+        self._busy_s = self.random.choice((0.02, 0.05, 0.1, 0.5))
         self._specs = [_spec(self.random) for _ in range(6)]
 
     def start(self) -> None:
@@ -88,8 +88,8 @@ class Clients:
         joined: list[Command] = [MemberJoined(member=_member(name)) for name in self.world.names]
         for command in [FoundCluster(uuid="c-1"), *joined]:
             self._wish(command)
-        for _ in range(CLIENTS):
-            self._again(self._work)
+        self._again(self._work)
+        self._again(self._look)
 
     def stop(self) -> None:
         """Wish for nothing new; what is open is still asked for."""
@@ -105,21 +105,26 @@ class Clients:
         self.world.timeline.after(self.random.expovariate(1 / self._busy_s), work)
 
     def _work(self) -> None:
+        """Want something, whatever became of what was wanted before: trouble shows in what people do meanwhile."""
         if self._stopped:
             return
+        self._again(self._work)
         process = self._some_node()
-        if process is None:
-            self._again(self._work)
-        elif self.random.random() < 0.2:
-            self._read(process)
-            self._again(self._work)
-        elif self.random.random() < 0.02:
+        if process is None or len(self.open) >= WISHES:
+            return
+        if self.random.random() < 0.02:
             for _ in range(self.random.randint(2, AT_ONCE)):
                 self._wish(self._submission())
-            self._again(self._work)
         else:
-            command = process.replica.read(self._command) or self._submission()
-            self._wish(command, then=lambda: self._again(self._work))
+            self._wish(process.replica.read(self._command) or self._submission())
+
+    def _look(self) -> None:
+        if self._stopped:
+            return
+        self._again(self._look)
+        process = self._some_node()
+        if process is not None:
+            self._read(process)
 
     def _submission(self) -> Submit:
         self._count += 1
@@ -174,9 +179,9 @@ class Clients:
             return self.random.choice(leading)
         return self.random.choice(running) if running else None
 
-    def _wish(self, command: Command, then: Callable[[], None] = lambda: None) -> Wish:
+    def _wish(self, command: Command) -> Wish:
         self._wishes += 1
-        wish = Wish(command, f"w-{self._wishes}", then)
+        wish = Wish(command, f"w-{self._wishes}")
         self.open.append(wish)
         self._ask(wish)
         return wish
@@ -238,7 +243,6 @@ class Clients:
         if not wish.done:
             wish.done = True
             self.open.remove(wish)
-            wish.then()
 
     def _read(self, process: "Process") -> None:
         floor = self.world.checks.highest_acknowledged

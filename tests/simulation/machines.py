@@ -67,7 +67,7 @@ class Host:
 
     def burn(self, step: str) -> None:
         """Come one step nearer to the death that was planned. Raises Crash."""
-        if self._dies_in is not None and self._dies_only in ("", step):
+        if self._dies_in is not None and (not self._dies_only or step.startswith(self._dies_only)):
             self._dies_in -= 1
             if self._dies_in <= 0:
                 self._dies_in = None
@@ -132,7 +132,8 @@ class Host:
             work()
         if self.process is not None:
             self.process.tick_soon()
-        self.world.network.wake(self.name)
+        late_s = self.random.choice((0.0, 0.01))  # What has come meanwhile may be read after a few ticks only.
+        self.world.timeline.after(late_s, lambda: self.world.network.wake(self.name))
 
     # --- its life ---
 
@@ -147,7 +148,8 @@ class Host:
     def _start(self) -> None:
         self.lives += 1
         if self._dies_again:
-            self.die_within(self.random.randint(1, 12), power=True, only=self.random.choice(("send", "send", "")))
+            only, steps = self.random.choice((("send an Ack", 3), ("send", 12), ("", 12)))
+            self.die_within(self.random.randint(1, steps), power=True, only=only)
         try:
             self.process = Process(self)
         except DiskFull as error:

@@ -42,7 +42,7 @@ class Process:
         self.lag_s = 0.0
         """How long the present tick has taken so far."""
         self._open: list[Link] = []
-        self._going: list[tuple[Link, bytes]] = []
+        self._going: list[tuple[Link, bytes, str]] = []
         self._busy_until = 0.0
         self._wakes_at: float | None = None
         self._jobs: deque[Callable[[], None]] = deque()
@@ -190,14 +190,15 @@ class Process:
         link = self.links.get(peer)
         if link is not None:
             self.host.world.checks.said(self.name, self.identity.incarnation, peer, message)
-            self._going.append((link, m.encode(message)[m.LENGTH_BYTES :]))
+            what = f"an {type(message).__name__}"
+            self._going.append((link, m.encode(message)[m.LENGTH_BYTES :], what))
 
     def flush(self) -> None:
         """Let everything leave, one frame after the other; the process may die between two."""
         network = self.host.world.network
         while self._going:
-            self.host.burn("send")
-            link, frame = self._going.pop(0)
+            link, frame, what = self._going.pop(0)
+            self.host.burn(f"send {what}")
             if link.holders[self.name] is self:
                 network.send(link, self.name, frame, lag_s=self.lag_s)
 

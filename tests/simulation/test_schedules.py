@@ -94,3 +94,34 @@ def test_what_comes_in_behind_what_a_full_disk_cannot_take_is_not_lost() -> None
     node.participant.tick()
     node.participant.tick()
     assert node.participant.peers[other].linked
+
+
+def test_what_a_leader_answers_to_an_earlier_process_of_a_node_answers_nothing_of_the_present_one() -> None:
+    """The leader takes a node's question, and answers when the node has died, has started and has asked anew."""
+    world = Steps()
+    world.start()
+    leader, (follower, _) = world.leader(), world.followers()
+    world.run(0.3)
+
+    def ask() -> tuple[int, int, list[tuple[Answer, object]]]:
+        process = world.nodes[follower.name].participant
+        answers: list[tuple[Answer, object]] = []
+        process.read(lambda answer, index: answers.append((answer, index)))
+        process.propose(b"one", lambda answer, result: answers.append((answer, result)))
+        world.said.clear()
+        process.tick()
+        (read,) = [each.number for _, _, each in world.said if isinstance(each, m.AskRead)]
+        (proposed,) = [each.number for _, _, each in world.said if isinstance(each, m.Propose)]
+        return read, proposed, answers
+
+    read, proposed, _ = ask()
+    world.kill(follower.name)
+    world.start(follower.name)
+    world.until(lambda: world.nodes[follower.name].participant.standing().leader, "it follows again")
+    _, _, answers = ask()
+    world.wires[leader.name, follower.name].clear()
+    late = (m.Read(number=read, index=1), m.Proposed(number=proposed, index=1, term=1))
+    for message in late:
+        world.nodes[follower.name].participant.received(leader.name, message)
+    world.nodes[follower.name].participant.tick()
+    assert answers == []

@@ -13,11 +13,11 @@ Trouble = Callable[[World, Random], bool]
 """Makes trouble; False: there is nothing to trouble at the moment."""
 
 
-def _one(world: World, random: Random) -> Host | None:
+def _one(world: World, random: Random, *, leads: float = 0.4) -> Host | None:
     """Return a machine whose process runs: the leader's more often than by chance."""
     running = world.running
     leaders = world.leaders()
-    if leaders and random.random() < 0.4:
+    if leaders and random.random() < leads:
         return random.choice(leaders)
     return random.choice(running) if running else None
 
@@ -52,7 +52,7 @@ def kill_at_a_step(world: World, random: Random) -> bool:
     steps = random.randint(1, random.choice((1, 3, 10, 40)))
     only = random.choice(("", "", "sync", "rename", "send"))
     host.die_within(
-        steps if only != "rename" else 1, power=random.random() < 0.5, only=only, again=random.random() < 0.3
+        steps if only != "rename" else 1, power=random.random() < 0.5, only=only, again=random.random() < 0.5
     )
     return True
 
@@ -78,7 +78,7 @@ def stop(world: World, random: Random) -> bool:
 
 def pause(world: World, random: Random) -> bool:
     """Let a process stand still, for up to nine seconds."""
-    host = _one(world, random)
+    host = _one(world, random, leads=0.6)
     if host is None or host.is_paused:
         return False
     seconds = random.choice((0.1, 0.5, 1.5, 9.0)) * random.random()
@@ -155,7 +155,7 @@ def block_one_way(world: World, random: Random) -> bool:
 
 def isolate(world: World, random: Random) -> bool:
     """Cut one machine off, in both directions or in one."""
-    host = _one(world, random)
+    host = _one(world, random, leads=0.6)
     if host is None:
         return False
     others = [name for name in world.names if name != host.name]
@@ -252,7 +252,7 @@ ALL: dict[Trouble, int] = {
     clock_jump: 6,
     clock_rate: 4,
     block_one_way: 8,
-    isolate: 6,
+    isolate: 8,
     divide: 5,
     reset: 8,
     half_open: 5,
