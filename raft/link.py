@@ -10,6 +10,7 @@ import socket
 from typing import Protocol, cast
 
 from raftsman.raft import messages as m
+from raftsman.raft.complaints import Kind
 
 HELLO_WITHIN_S = 2.0
 READ_BYTES = 64 << 10
@@ -39,7 +40,7 @@ class Exchange(Protocol):
     def said_farewell(self, peer: str, reason: str) -> None:
         """*peer* refuses this node."""
 
-    def complain(self, link: "Link", why: str) -> None:
+    def complain(self, link: "Link", kind: Kind, why: str) -> None:
         """The connection is closed because of what it did."""
 
     def received(self, peer: str, message: m.Message) -> None:
@@ -85,7 +86,7 @@ class Link(asyncio.BufferedProtocol):
         self._exchange.gone(self)
 
     def _was_too_slow(self) -> None:
-        self._refuse(f"no hello within {HELLO_WITHIN_S:g} s")
+        self._refuse("slow", f"no hello within {HELLO_WITHIN_S:g} s")
 
     def __str__(self) -> str:
         if self.peer or self.dialled:
@@ -98,8 +99,8 @@ class Link(asyncio.BufferedProtocol):
         if self._wire is not None:
             self._wire.abort()
 
-    def _refuse(self, why: str) -> None:
-        self._exchange.complain(self, why)
+    def _refuse(self, kind: Kind, why: str) -> None:
+        self._exchange.complain(self, kind, why)
         self.close()
 
     # --- in ---
@@ -137,7 +138,7 @@ class Link(asyncio.BufferedProtocol):
         length = int.from_bytes(coming[: m.LENGTH_BYTES])
         limit = m.FRAME_BYTES if self.peer else m.HELLO_BYTES
         if length > limit:
-            self._refuse(f"a frame of {length} bytes, where {limit} are the most")
+            self._refuse("frame", f"a frame of {length} bytes, where {limit} are the most")
             return None
         if len(coming) < m.LENGTH_BYTES + length:
             return None
@@ -160,7 +161,7 @@ class Link(asyncio.BufferedProtocol):
         try:
             message = m.decode(body)
         except m.MalformedFrame as error:
-            self._refuse(f"what came is no message: {error}")
+            self._refuse("frame", f"what came is no message: {error}")
             return
         if self.peer:
             self._exchange.received(self.peer, message)
@@ -170,7 +171,7 @@ class Link(asyncio.BufferedProtocol):
             self._exchange.said_farewell(self.dialled, message.reason)
             self.close()
         else:
-            self._refuse("the first message must be a hello")
+            self._refuse("hello", "the first message must be a hello")
 
     def _on_hello(self, hello: m.Hello) -> None:
         assert self._wire is not None
@@ -205,7 +206,7 @@ class Link(asyncio.BufferedProtocol):
         self._going.clear()
         self._going_bytes = 0
         if self.unsent_bytes > LONGEST_UNSENT_BYTES:
-            self._refuse("it takes nothing of what it is sent")
+            self._refuse("member", "it takes nothing of what it is sent")
 
     def _show_life(self) -> None:
         if not self._has_written:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from raftsman.raft import messages as m
-from raftsman.raft.complaints import Complaints
+from raftsman.raft.complaints import Complaints, Kind
 from raftsman.raft.link import Link
 
 log = logging.getLogger(__name__)
@@ -194,7 +194,7 @@ class Transport:
             link.close()
         elif len(self._strangers) > STRANGERS:
             oldest = next(iter(self._strangers))
-            self.complain(oldest, f"{STRANGERS} others came after it, and it has not said hello")
+            self.complain(oldest, "crowd", f"{STRANGERS} others came after it, and it has not said hello")
             oldest.close()
 
     def greeted(self, link: Link, hello: m.Hello) -> str:
@@ -206,7 +206,7 @@ class Transport:
             return fault
         old = self._links.get(hello.node)
         if old is not None and asyncio.get_running_loop().time() - old.heard_at < QUIET_S:
-            self.complain(link, f"it says that it is {hello.node}, which is linked already and heard of")
+            self.complain(link, "impostor", f"it says that it is {hello.node}, which is linked already and heard of")
             return f"{hello.node} is linked to {me.node} already, and heard of"
         self._forget(link)
         self._links[hello.node] = link
@@ -227,15 +227,15 @@ class Transport:
     def _note_refusal(self, peer: str, why: str) -> None:
         known = peer if peer in self._members else "another node"  # A stranger's names fill no memory.
         if self.refused.get(known) != why:
-            self._warn(f"no link: {why}")
+            self._warn("hello", f"no link: {why}")
         self.refused[known] = why
 
-    def complain(self, link: Link, why: str) -> None:
+    def complain(self, link: Link, kind: Kind, why: str) -> None:
         """Say why *link* is closed, unless strangers made it say so much already."""
-        self._warn(f"{link} is closed: {why}")
+        self._warn(kind, f"{link} is closed: {why}")
 
-    def _warn(self, what: str) -> None:
-        line = self._complaints.line(what, asyncio.get_running_loop().time())
+    def _warn(self, kind: Kind, what: str) -> None:
+        line = self._complaints.line(kind, what, asyncio.get_running_loop().time())
         if line:
             log.warning("%s", line)
 

@@ -13,7 +13,7 @@ import pytest
 from raftsman.raft import link as links
 from raftsman.raft import messages as m
 from raftsman.raft import transport as wire
-from raftsman.raft.complaints import PER_WINDOW, WINDOW_S, Complaints
+from raftsman.raft.complaints import PER_WINDOW, WINDOW_S, Complaints, Kind
 from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.transport import Self, Transport, fault_of
 from tests.harness.nodes import free_port
@@ -278,11 +278,12 @@ async def test_whoever_takes_nothing_loses_the_link_before_a_mebibyte_is_kept_fo
 
 def test_strangers_do_not_fill_the_log() -> None:
     complaints = Complaints()
-    lines = [complaints.line("who are you", now=0.001 * number) for number in range(1000)]
+    lines = [complaints.line("hello", "who are you", now=0.001 * number) for number in range(1000)]
     assert [line for line in lines if line] == ["who are you"] * PER_WINDOW
-    later = [complaints.line("who are you", now=WINDOW_S + number) for number in range(2)]
+    assert complaints.line("frame", "too long", now=1) == "too long", "a flood of one kind hides no other"
+    later = [complaints.line("hello", "who are you", now=WINDOW_S + number) for number in range(2)]
     assert later == [f"who are you ({1000 - PER_WINDOW} more like this were not logged)", "who are you"]
-    assert complaints.total == 1002
+    assert complaints.total == 1003
 
 
 # --- frames -----------------------------------------------------------------------------------
@@ -341,7 +342,7 @@ class Taken:
 
     def said_farewell(self, peer: str, reason: str) -> None: ...
 
-    def complain(self, link: links.Link, why: str) -> None:
+    def complain(self, link: links.Link, _kind: Kind, why: str) -> None:
         raise AssertionError(f"{link}: {why}")
 
     def received(self, _peer: str, message: m.Message) -> None:
