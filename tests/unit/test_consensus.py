@@ -12,7 +12,7 @@ import pytest
 from raftsman.raft.consensus import Answer, Consensus, ConsensusError
 from raftsman.raft.messages import encode
 from raftsman.raft.transport import Self
-from tests.harness.nodes import free_port
+from tests.harness.nodes import eventually, free_port
 from tests.unit.replicas import META_LEFT_OPEN, group_of, until
 
 STOCK_KEEPS_ENTRIES = 5_000
@@ -132,13 +132,13 @@ def test_two_nodes_never_open_one_journal(tmp_path: Path) -> None:
     ("file", "fault"),
     [("identity", "the file is missing, but there is a log beside it"), ("journal-*", "there is no journal beside it")],
 )
-async def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_what_to_do(
+def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_what_to_do(
     tmp_path: Path, file: str, fault: str
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     log = consensus(tmp_path, address)
     log.start()
-    await leads(log)
+    eventually(lambda: log.standing().leads, within_s=10, what="it leads")
     log.stop()
     for lost in tmp_path.glob(file):
         lost.unlink()
