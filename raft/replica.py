@@ -16,6 +16,7 @@ from typing import TypeVar
 from raftsman.raft import codec
 from raftsman.raft.commands import Accepted, Command, Entry, Refused, Verdict
 from raftsman.raft.consensus import Answer, Consensus, Standing
+from raftsman.raft.figures import Figures
 from raftsman.raft.records import Change, Instant
 from raftsman.raft.table import TaskTable
 from raftsman.raft.tablecodec import pack_table, unpack_table
@@ -233,6 +234,10 @@ class Replica:
     def behind(self) -> dict[str, int]:
         """Return how many entries every other node is not known to have; empty when this node does not lead."""
         return self._running().behind()
+
+    def figures(self) -> Figures:
+        """Return what the log can be measured by at this moment."""
+        return self._running().figures()
 
     def troubles(self) -> list[tuple[str, str]]:
         """Return what keeps this node from taking its full part in the log: codes and sentences."""

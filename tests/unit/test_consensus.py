@@ -128,6 +128,26 @@ def test_two_nodes_never_open_one_journal(tmp_path: Path) -> None:
     other.stop()
 
 
+def test_a_torn_end_is_cut_and_told_by_the_figures_until_the_next_start(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+
+    def torn_ends_cut() -> int:
+        log = consensus(tmp_path, address)
+        log.start()
+        eventually(lambda: log.standing().leads, within_s=10, what="it leads")
+        figures = log.figures()
+        log.stop()
+        return figures.torn_ends_cut
+
+    assert torn_ends_cut() == 0
+    (segment,) = tmp_path.glob("journal-*1")
+    content = segment.read_bytes()
+    end = len(content.rstrip(b"\0"))
+    segment.write_bytes(content[:end] + b"\xf5RMf" + content[end + 4 :])
+    assert torn_ends_cut() == 1
+    assert torn_ends_cut() == 0
+
+
 @pytest.mark.parametrize(
     ("file", "fault"),
     [("identity", "the file is missing, but there is a log beside it"), ("journal-*", "there is no journal beside it")],

@@ -41,7 +41,11 @@ def test_a_follower_syncs_before_it_acknowledges_and_a_leader_sends_before_it_sy
     watch(follower)
     world.said.clear()
     world.propose(leader, b"one")
+    before = len(world.syncs)
     leader.participant.tick()
+    assert len(world.syncs) == before + 1, "a sync is told of"
+    leader.participant.tick()
+    assert len(world.syncs) == before + 1, "where nothing was written there was none"
     sent = len([each for _, to, each in world.said if isinstance(each, m.Append) and to == follower.name])
     assert (order, sent) == ([f"{leader.name} write", f"{leader.name} sync"], 1)
     order.clear()
@@ -162,6 +166,8 @@ def test_a_log_that_is_long_is_compacted_and_a_restart_begins_with_the_snapshot(
     leader = world.leader()
     world.run(0.2)
     assert leader.journal.first_index > 100
+    assert len(world.snapshots) >= len(world.names), "and told how long that took"
+    assert all(seconds >= 0 for seconds in world.snapshots)
     before = list(leader.machine.applied)
     world.kill(leader.name, power=True)
     world.start(leader.name)
