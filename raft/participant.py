@@ -208,7 +208,7 @@ class Participant:
             or (self._reads and self.core.leads)
             or self.core.applied_index < self.core.commit_index
             or (self.core.leads and self._talk.sent_up_to != (self._journal.last_index, self.core.commit_index))
-            or any(peer.cut_short and self._talk.has_room(peer.name) for peer in self.peers.values())
+            or any(peer.wants_room and self._talk.has_room(peer.name) for peer in self.peers.values())
         )
 
     # --- the tick ---
@@ -286,14 +286,10 @@ class Participant:
     def _mute(self) -> None:
         """Let the core skip peers to whom it could only send what they cannot take now (stock spins on them)."""
         for peer in self.peers.values():
-            self._talk.mute(
-                peer,
-                not peer.linked
-                or not self._talk.has_room(peer.name)
-                or (self.core.leads and self.shipping.needs_snapshot(peer.name)),
-            )
-            if peer.cut_short and not peer.muted:
-                peer.cut_short = False
+            waited, peer.wants_room = peer.wants_room, peer.linked and not self._talk.has_room(peer.name)
+            needs_snapshot = self.core.leads and self.shipping.needs_snapshot(peer.name)
+            self._talk.mute(peer, not peer.linked or peer.wants_room or needs_snapshot)
+            if waited and not peer.wants_room:
                 self.core.send_now()
 
     # --- the disk ---
@@ -428,7 +424,7 @@ class Participant:
 
     def _may_hand_over(self) -> bool:
         """Whether proposals can go on: nobody else is to lead, and the way to the leader has room for them."""
-        leader = self.core.leader
+        leader = self._leader()
         return not self._handover.is_open and (leader not in self.peers or self._talk.has_room(leader))
 
     def _refuse(self, queue: Iterable[tuple[bytes, Answered]], answer: Answer) -> None:

@@ -238,6 +238,8 @@ class Transport:
         known = peer if peer in self._members else "another node"  # A stranger's names fill no memory.
         if self.refused.get(known) != why:
             self._warn("hello", f"no link: {why}")
+        else:
+            self._complaints.total += 1
         self.refused[known] = why
 
     def complain(self, link: Link, kind: Kind, why: str) -> None:
