@@ -170,7 +170,7 @@ KINDS: dict[str, type[Command]] = {
 class Entry(Row, frozen=True, kw_only=True):
     """A command as it enters the log, with what its proposer stamped on it."""
 
-    command_id: str
+    command_id: str  # Chosen by its first proposer; a repetition carries the same. "": it is never repeated.
     command: Command
     at: Instant
     principal: str = ""
@@ -194,3 +194,33 @@ class Refused(Row, frozen=True, kw_only=True):
 
 
 Verdict = Accepted | Refused
+
+
+class CommandResult(Row, frozen=True, kw_only=True):
+    """What became of a command, kept for a while: under the same id it happens once, and is answered alike."""
+
+    command_id: str
+    index: int  # Of the entry that carried it first.
+    at: Instant
+    repeated: bool = False
+    found: str = ""
+    code: str = ""  # "": accepted.
+    detail: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the table answered."""
+        if self.code:
+            return Refused(code=self.code, detail=self.detail)
+        return Accepted(repeated=self.repeated, found=self.found)
+
+
+def result_of(entry: Entry, index: int, verdict: Verdict) -> CommandResult:
+    """Return what is kept of *entry*, which the table answered with *verdict* as number *index* of the log."""
+    if isinstance(verdict, Refused):
+        return CommandResult(
+            command_id=entry.command_id, index=index, at=entry.at, code=verdict.code, detail=verdict.detail
+        )
+    return CommandResult(
+        command_id=entry.command_id, index=index, at=entry.at, repeated=verdict.repeated, found=verdict.found
+    )

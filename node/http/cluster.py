@@ -74,7 +74,7 @@ async def post_transfer(request: web.Request) -> web.Response:
     known_parameters(request)
     document = await read_json(request) if request.can_read_body else {}
     to = _target(site, document)
-    write = Write(task_id="", body={} if to is None else {"to": to}, here=lambda: _transfer(site, to))
+    write = Write(task_id="", body={} if to is None else {"to": to}, here=lambda: _transfer(site, to), repeatable=False)
     return await here_or_at_the_leader(request, write)
 
 
