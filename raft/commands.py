@@ -131,6 +131,13 @@ class Barrier(Row, frozen=True, kw_only=True):
     """Change nothing: once it is applied, everything committed before it is, too."""
 
 
+class Checkpoint(Row, frozen=True, kw_only=True):
+    """Change nothing: every node compares its table after entry *index* with the proposer's, by the fingerprint."""
+
+    index: int
+    state_hash: str
+
+
 Command = (
     FoundCluster
     | MemberJoined
@@ -146,6 +153,7 @@ Command = (
     | Expire
     | Forget
     | Barrier
+    | Checkpoint
 )
 
 KINDS: dict[str, type[Command]] = {
@@ -163,6 +171,7 @@ KINDS: dict[str, type[Command]] = {
     "expire": Expire,
     "forget": Forget,
     "barrier": Barrier,
+    "checkpoint": Checkpoint,
 }
 """The names on disk and on the wire; a name once used is never given to anything else."""
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from raftsman.raft import codec
-from raftsman.raft.commands import Accepted, Command, Entry, Refused, Verdict
+from raftsman.raft.commands import Accepted, Checkpoint, Command, Entry, Refused, Verdict
 from raftsman.raft.consensus import Answer, Consensus, Standing
+from raftsman.raft.marks import MARK_EVERY, Marks
 from raftsman.raft.records import Change, Instant
 from raftsman.raft.table import TaskTable
 from raftsman.raft.tablecodec import pack_table, unpack_table
@@ -88,11 +89,13 @@ class Replica:
         self._table = TaskTable()
         self._lock = threading.Lock()
         self._consensus: Consensus | None = None
+        self._marks = Marks()
         self._waiting = 0
         self.apply_errors = 0
         """Entries that this program could not apply: always a bug, never retried."""
         self.broken = ""
-        """Why this node must not go on, "" while all is well: the log holds what this program does not know."""
+        """Why this node must not go on, "" while all is well: the log holds what this program does not know, or its
+        table is not the leader's."""
 
     async def start(self, consensus: Consensus) -> None:
         """Start *consensus*, which was given ``apply``; returns when the node listens. Raises ConsensusError."""
@@ -114,11 +117,12 @@ class Replica:
     def _apply_guarded(self, raw: bytes, index: int) -> tuple[Verdict, int, tuple[Change, ...]]:
         """Apply the entry, or refuse it: nothing that an entry holds may stop the log's thread."""
         if self.broken:  # What follows an entry that was not understood would make another table of ours.
-            return Refused(code="unknown-format", detail=self.broken), index, ()
+            return Refused(code="broken", detail=self.broken), index, ()
         try:
             entry = codec.decode(raw)
             codec.require_known(entry)
             verdict, changes = self._table.apply(entry, index)
+            self._compare(entry)
             return verdict, self._table.first_index(entry), changes
         except codec.UnknownFormat as error:
             self.broken = f"entry {index} of the log: {error}; start a newer raftsman on this node"
@@ -128,6 +132,22 @@ class Replica:
             self.apply_errors += 1
             log.exception("entry %d of the log could not be applied", index)
             return Refused(code="internal", detail="the command could not be applied; see the node's log"), index, ()
+
+    def _compare(self, entry: Entry) -> None:
+        if self._table.index % MARK_EVERY == 0:
+            self._marks.applied(self._table.index, self._table.state_hash)
+        if not isinstance(entry.command, Checkpoint):
+            return
+        difference = self._marks.difference(entry.command)
+        if difference:
+            advice = "keep its data directory for a report, and start the node again on an empty one"
+            self.broken = f"{difference}: memory was damaged, or this is a bug of raftsman; {advice}"
+            log.critical("%s", self.broken)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Return the command that lets every node compare its table with this one; None when there is nothing yet."""
+        with self._lock:
+            return self._marks.checkpoint()
 
     # --- changes ---
 
@@ -158,6 +178,8 @@ class Replica:
             return Unknown()
         finally:
             self._waiting -= 1
+        if self.broken:  # Whatever this table said to the command, the others may have said something else.
+            return Unknown()
         if answer is Answer.APPLIED:
             self._on_committed(loop.time() - began)
         return self._outcome(answer, result)
@@ -242,6 +264,7 @@ class Replica:
         table = unpack_table(chunks)
         with self._lock:
             self._table = table
+            self._marks = Marks()
         self._on_applied(index, ())
 
     # --- reads ---

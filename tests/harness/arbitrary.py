@@ -18,6 +18,7 @@ from raftsman.raft.commands import (
     Assign,
     Barrier,
     Cancel,
+    Checkpoint,
     Command,
     Entry,
     Expire,
@@ -162,6 +163,7 @@ def commands() -> st.SearchStrategy[Command]:
         st.builds(MemberUpdated, member=MEMBERS),
         st.builds(FoundCluster, uuid=UIDS),
         st.builds(Barrier),
+        st.builds(Checkpoint, index=st.integers(0, 100), state_hash=st.just("00")),
     )
 
 

@@ -38,6 +38,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "cancel": ("task_id",),
     "expire": ("task_id", "attempt", "kind"),
     "barrier": (),
+    "checkpoint": ("index", "state_hash"),
 }
 """The fields that stand without their name. ``forget`` takes any number of ids."""
 
