@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from raftsman.raft import codec
+from raftsman.raft.commands import Verdict
 from raftsman.raft.journal import Journal
 from raftsman.raft.lifecycle import RANK
 from raftsman.raft.messages import Ack, AskVote, Message, Vote
@@ -64,6 +66,8 @@ class Checks:
     """By directory: the latest vote, its term and candidate."""
     promised: dict[str, int] = field(default_factory=dict)
     """By directory: up to where it has acknowledged the log, and has not been told otherwise since."""
+    results: dict[str, tuple[Verdict, int]] = field(default_factory=dict)
+    """By the command's id: what was answered, and the index of the first entry that carried it."""
     _lives: dict[tuple[str, int], _Life] = field(default_factory=dict)
     _changes_up_to: int = 0
 
@@ -207,14 +211,22 @@ class Checks:
             if not isinstance(result, tuple):
                 _fail(f"{proposal.node} answers for an entry that is no command")
             proposal.index = result[1]
-            if self.applied.get(proposal.index) != proposal.raw:
-                _fail(f"{proposal.node} answers for entry {proposal.index}, which is another command")
+            self._happened_once(proposal, result)
             self.acknowledged[proposal.index] = proposal
             self.highest_acknowledged = max(self.highest_acknowledged, proposal.index)
         elif answer in (Answer.NOT_LEADER, Answer.DISK_FULL):
             self.refused.add(proposal.raw)
             if proposal.raw in self.applied_raws:
                 _fail(f"{proposal.node} answers {answer}, and the command is in the log")
+
+    def _happened_once(self, proposal: Proposal, result: tuple[Verdict, int]) -> None:
+        command_id = codec.decode(proposal.raw).command_id
+        carried = self.applied.get(result[1])
+        if carried is None or codec.decode(carried).command_id != command_id:
+            _fail(f"{proposal.node} answers for entry {result[1]}, which is another command")
+        before = self.results.setdefault(command_id, result)
+        if result != before:
+            _fail(f"{proposal.node} answers {result} for a command that was answered {before} before")
 
     def read(self, node: str, floor: int, index: int, applied_index: int) -> None:
         """A consistent read that began when *floor* was acknowledged is answered."""
