@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raftsman.raft import codec
+from raftsman.raft import codec, identity
 from raftsman.raft.disk import REPLACE_THE_NODE, UPGRADE_THE_NODE, Damaged, Disk, RealDisk
 from raftsman.raft.frames import LogEntry, Record, unpack_records
 from raftsman.raft.segments import (
@@ -56,6 +56,16 @@ class SnapshotReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityReport:
+    """Whose log it is, and how far its node has come to be a member."""
+
+    node: str
+    cluster: str
+    cluster_id: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalReport:
     """The segments together, as a node would start on them."""
 
@@ -71,9 +81,10 @@ class JournalReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogReport:
-    """Everything in a log folder. ``journal`` is None when it is damaged, or when there is none."""
+    """Everything in a log folder. ``identity`` and ``journal`` are None when damaged, or when there is none."""
 
     folder: str
+    identity: IdentityReport | None
     segments: list[SegmentReport]
     snapshots: list[SnapshotReport]
     journal: JournalReport | None
@@ -89,7 +100,7 @@ def log_folder(given: Path) -> Path | None:
     """Return the folder of the log in *given*, a data directory or that folder itself; None when there is no log."""
     for folder in (given, given / "raft"):
         disk = RealDisk(folder)
-        if segment_numbers(disk) or snapshot_ids(disk):
+        if segment_numbers(disk) or snapshot_ids(disk) or identity.NAME in disk.names():
             return folder
     return None
 
@@ -104,14 +115,28 @@ def _report(disk: Disk, folder: str) -> LogReport:
     segments = _segments(disk, damage)
     snapshots = _snapshots(disk, damage)
     replay = None if damage else _replay(disk, damage)
+    owner = _identity(disk, damage)
     return LogReport(
         folder=folder,
+        identity=owner,
         segments=segments,
         snapshots=snapshots,
         journal=_journal(replay) if replay and replay.segments else None,
         torn=replay.torn_where(disk) if replay and replay.torn else "",
         damage=[str(each) for each in damage],
     )
+
+
+def _identity(disk: Disk, damage: list[Damaged]) -> IdentityReport | None:
+    try:
+        found = identity.read_identity(disk)
+        if found is None:
+            return None
+        identity.require_journal(disk, found, fresh=not segment_numbers(disk))
+    except Damaged as error:
+        damage.append(error)
+        return None
+    return IdentityReport(node=found.node, cluster=found.cluster, cluster_id=found.cluster_id, stage=found.stage)
 
 
 def _segments(disk: Disk, damage: list[Damaged]) -> list[SegmentReport]:

@@ -14,7 +14,7 @@ from raftsman.raft.core import NO_OP, REGULAR, Core, CorePorts
 from raftsman.raft.elections import Elections, Position
 from raftsman.raft.journal import CoreJournal, Journal
 from raftsman.raft.limits import COMMAND_BYTES
-from raftsman.raft.peers import Broken, Peer, Repaired, Rules
+from raftsman.raft.peers import UNSENT_BYTES, Broken, Peer, Repaired, Rules, in_parts
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Conversation:
     def _outgoing(self, peer: str, message: Mapping[str, Any]) -> None:
         match message["type"]:
             case "append_entries":
-                self.way.send(peer, self._append(message))  # Before our own sync: see ``Participant.tick``.
+                self._send_append(self.peers[peer], message)  # Before our own sync: see ``Participant.tick``.
             case "next_node_idx":
                 self.held.append((peer, self._ack(message)))
             case "request_vote":
@@ -104,15 +104,36 @@ class Conversation:
         self.seq += 1
         return self.seq
 
-    def _append(self, message: Mapping[str, Any]) -> m.Append:
-        return m.Append(
-            term=message["term"],
-            seq=self.next_seq(),
-            prev_index=message["prevLogIdx"],
-            prev_term=message["prevLogTerm"],
-            commit=message["commit_index"],
-            entries=tuple((term, bytes(command)) for command, _, term in message["entries"]),
-        )
+    def _send_append(self, peer: Peer, message: Mapping[str, Any]) -> None:
+        """Send what the core wants *peer* to have in parts, as far as there is room; the core gives the rest again."""
+        prev_index, prev_term = message["prevLogIdx"], message["prevLogTerm"]
+        for entries in in_parts(message["entries"]):
+            if not self.has_room(peer.name):
+                peer.cut_short = True
+                self.core.set_next_index(peer.name, prev_index + 1)
+                self.mute(peer, True)  # The core looks, and sends it nothing more in this tick.
+                return
+            append = m.Append(
+                term=message["term"],
+                seq=self.next_seq(),
+                prev_index=prev_index,
+                prev_term=prev_term,
+                commit=message["commit_index"],
+                entries=entries,
+            )
+            self.way.send(peer.name, append)
+            if entries:
+                prev_index, prev_term = prev_index + len(entries), entries[-1][0]
+
+    def has_room(self, peer: str) -> bool:
+        """Whether entries and proposals may be put on the way to *peer* now."""
+        return self.way.unsent_bytes(peer) <= UNSENT_BYTES
+
+    def mute(self, peer: Peer, muted: bool) -> None:
+        """Let the core send to *peer*, or nothing for now."""
+        if muted != peer.muted:
+            peer.muted = muted
+            self.core.connect(peer.name, connected=not muted)
 
     def _ack(self, message: Mapping[str, Any]) -> m.Ack:
         assert self._answering is not None, "the core acknowledges what nobody sent"

@@ -41,17 +41,24 @@ def take_identity(disk: Disk, *, cluster: str, node: str, new_incarnation: str) 
 
     Raises WrongDirectory, IdentityDamaged, DiskFull, DiskFailed.
     """
-    with fatal_errors("looking into the log's folder"):
-        names = disk.names()
-    if NAME in names:
-        found = _read(disk)
+    found = read_identity(disk)
+    if found is not None:
         _require_ours(disk, found, cluster=cluster, node=node)
         return found
-    if any(name.startswith(("journal-", "snapshot-")) for name in names):
-        raise IdentityDamaged(disk.path(NAME), 0, "the file is missing, but there is a log beside it", _ADVICE)
     fresh = Identity(cluster=cluster, node=node, incarnation=new_incarnation, stage=NEW, founding={})
     save_identity(disk, fresh)
     return fresh
+
+
+def read_identity(disk: Disk) -> Identity | None:
+    """Return whose *disk*'s directory is, None when it is empty. Raises IdentityDamaged, DiskFailed."""
+    with fatal_errors("looking into the log's folder"):
+        names = disk.names()
+    if NAME in names:
+        return _read(disk)
+    if any(name.startswith(("journal-", "snapshot-")) for name in names):
+        raise IdentityDamaged(disk.path(NAME), 0, "the file is missing, but there is a log beside it", _ADVICE)
+    return None
 
 
 def save_identity(disk: Disk, identity: Identity) -> None:

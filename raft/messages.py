@@ -9,9 +9,15 @@ from typing import Annotated, Any, cast
 import msgspec
 from msgspec import Meta, Struct
 
+from raftsman.raft.limits import COMMAND_BYTES
+
 PROTOCOL = 1
-FRAME_BYTES = 16 * 1024 * 1024
-"""A frame behind the hello: an append of 1 MiB and one command more fit sixteen times."""
+FRAME_BYTES = COMMAND_BYTES + 4096
+"""A frame behind the hello: all that a member can make us keep at a time. The longest command, and words around it."""
+ENTRIES_BYTES = 64 << 10
+"""The entries of an append, unless one alone is longer: a slow line delivers a sign of the leader in good time."""
+ENTRY_BYTES = 16
+"""What an entry needs beside its command, at most."""
 HELLO_BYTES = 256
 """All that a stranger can make us keep."""
 LENGTH_BYTES = 4

@@ -16,10 +16,11 @@ from raftsman.raft.core import REGULAR
 from raftsman.raft.disk import DiskFull
 from raftsman.raft.elections import Elections
 from raftsman.raft.founding import Identity
+from raftsman.raft.handover import Handover
 from raftsman.raft.joining import Joining
 from raftsman.raft.journal import Journal
 from raftsman.raft.limits import COMMAND_BYTES
-from raftsman.raft.peers import UNSENT_BYTES, Peer, Rules
+from raftsman.raft.peers import Peer, Rules
 from raftsman.raft.shipping import COMPACT_ENTRIES, Shipping, StateMachine
 from raftsman.raft.snapshots import SnapshotStore
 from raftsman.raft.waiting import DEADLINE_S, Answer, Answered, Reading, Waiting
@@ -30,7 +31,6 @@ MAX_QUEUED = 20_000
 """Commands, and reads, that wait at a time: a bound for memory when the log stands still."""
 DISK_RETRY_S = 0.2
 SWEEP_S = 1.0
-TRANSFER_REPEAT_S = 0.1
 SILENT_TIMEOUTS = 2
 """A leader that is silent for so many of the longest election timeouts is none: by then another could stand."""
 
@@ -73,15 +73,6 @@ class _Unlinked:
     """There is no link to it any more."""
 
 
-@dataclass(slots=True)
-class _Transfer:
-    """Leadership is to go to *target* (None: to whoever has most) before *until*."""
-
-    target: str | None
-    until: float
-    asked_at: float = float("-inf")
-
-
 class Participant:
     """A node among others. Its methods are for one thread; ``standing`` and ``heard_at`` may be read from any."""
 
@@ -107,7 +98,6 @@ class Participant:
         self._inbox: deque[tuple[str, m.Message | _Linked | _Unlinked]] = deque()
         self._queue: deque[tuple[bytes, Answered]] = deque()
         self._reads: deque[Reading] = deque()
-        self._transfer: _Transfer | None = None
         self._retry_at = self._swept_at = ports.clock()
         self._talk = Conversation(
             name=name,
@@ -127,6 +117,7 @@ class Participant:
             ),
         )
         self.core = self._talk.core
+        self._handover = Handover(self._talk)
         self._joining = Joining(self._talk, ports.identity, ports.save_identity)
         self._shipping = Shipping(
             self.core, ports.journal, ports.snapshots, ports.machine, compact_entries=compact_entries
@@ -164,8 +155,7 @@ class Participant:
 
     def transfer(self, target: str | None, until: float) -> None:
         """Hand leadership to *target*, or to whoever has most; proposals wait meanwhile, at most *until*."""
-        if self.core.leads and self._transfer is None:
-            self._transfer = _Transfer(target, until)
+        self._handover.begin(target, until)
 
     # --- where it stands ---
 
@@ -212,10 +202,11 @@ class Participant:
         """Whether the next tick has something to do, whatever the time."""
         return bool(
             self._inbox
-            or (self._queue and self._transfer is None)
+            or (self._queue and self._may_hand_over())
             or (self._reads and self.core.leads)
             or self.core.applied_index < self.core.commit_index
             or (self.core.leads and self._talk.sent_up_to != (self._journal.last_index, self.core.commit_index))
+            or any(peer.cut_short and self._talk.has_room(peer.name) for peer in self.peers.values())
         )
 
     # --- the tick ---
@@ -230,7 +221,7 @@ class Participant:
             self._take_inbox(now)
             if not self.disk_full:
                 self._joining.advance()
-            self._take_transfer(now)
+            self._handover.advance(now, self._leader())
             self._take_proposals(now)
             self._take_reads()
             self._mute()
@@ -288,14 +279,15 @@ class Participant:
     def _mute(self) -> None:
         """Let the core skip peers to whom it could only send what they cannot take now (stock spins on them)."""
         for peer in self.peers.values():
-            muted = (
+            self._talk.mute(
+                peer,
                 not peer.linked
-                or self._ports.way.unsent_bytes(peer.name) > UNSENT_BYTES
-                or (self.core.leads and self._shipping.needs_snapshot(peer.name))
+                or not self._talk.has_room(peer.name)
+                or (self.core.leads and self._shipping.needs_snapshot(peer.name)),
             )
-            if muted != peer.muted:
-                peer.muted = muted
-                self.core.connect(peer.name, connected=not muted)
+            if peer.cut_short and not peer.muted:
+                peer.cut_short = False
+                self.core.send_now()
 
     # --- the disk ---
 
@@ -385,7 +377,7 @@ class Participant:
             case m.Proposed():
                 self._on_proposed(message, now)
             case m.AskRead():
-                self._reads.append(Reading(lambda *_: None, now + DEADLINE_S, origin=(peer.name, message.number)))
+                self._on_ask_read(peer, message, now)
             case m.Read():
                 self.waiting.told(message.number, message.index)
             case _:
@@ -406,7 +398,7 @@ class Participant:
     # --- commands ---
 
     def _take_proposals(self, now: float) -> None:
-        if not self._queue or self._transfer is not None:
+        if not self._queue or not self._may_hand_over():
             return
         queue, self._queue = self._queue, deque()
         if self.has_no_room:
@@ -421,9 +413,16 @@ class Participant:
             if leader is None or not self.peers[leader].linked:
                 self._refuse(queue, Answer.NOT_LEADER)
                 return
-            for command, answered in queue:
+            while queue and self._talk.has_room(leader):
+                command, answered = queue.popleft()
                 number = self.waiting.handed(leader, answered, now)
                 self._ports.way.send(leader, m.Propose(number=number, command=command))
+            self._queue = queue
+
+    def _may_hand_over(self) -> bool:
+        """Whether proposals can go on: nobody else is to lead, and the way to the leader has room for them."""
+        leader = self.core.leader
+        return not self._handover.is_open and (leader not in self.peers or self._talk.has_room(leader))
 
     def _refuse(self, queue: Iterable[tuple[bytes, Answered]], answer: Answer) -> None:
         self.waiting.due.extend((answered, answer, None) for _, answered in queue)
@@ -432,7 +431,7 @@ class Participant:
         if len(message.command) > COMMAND_BYTES:
             self._ports.way.close(peer.name, f"a command of {len(message.command)} bytes")
             return
-        if self.core.leads and self._transfer is None and not self.has_no_room:
+        if self.core.leads and not self._handover.is_open and not self.has_no_room:
             self.core.append([message.command])
             placed = m.Proposed(number=message.number, index=self._journal.last_index, term=self.core.term)
         else:
@@ -443,6 +442,13 @@ class Participant:
         self.waiting.placed(placed.number, placed.index, placed.term, applied_index=self.core.applied_index, now=now)
 
     # --- reads ---
+
+    def _on_ask_read(self, peer: Peer, asked: m.AskRead, now: float) -> None:
+        reading = Reading(lambda *_: None, now + DEADLINE_S, origin=(peer.name, asked.number))
+        if len(self._reads) + len(self.waiting) < MAX_QUEUED:
+            self._reads.append(reading)
+        else:
+            self._answer_read(reading, 0)
 
     def _take_reads(self) -> None:
         if not self._reads:
@@ -478,22 +484,3 @@ class Participant:
         assert reading.origin is not None
         peer, number = reading.origin
         self._talk.held.append((peer, m.Read(number=number, index=index)))
-
-    # --- leadership on request ---
-
-    def _take_transfer(self, now: float) -> None:
-        transfer = self._transfer
-        if transfer is None:
-            return
-        if now >= transfer.until or self._leader() not in (self.name, None):
-            self._transfer = None
-            return
-        if not self.core.leads:
-            return  # It has worked, and whoever leads now will be heard of: proposals wait for that.
-        counted = [peer.name for peer in self.peers.values() if peer.counted and peer.linked]
-        target = transfer.target or max(counted, key=self.core.match_index, default=None)
-        if target not in counted or now - transfer.asked_at < TRANSFER_REPEAT_S:
-            return
-        if self.core.match_index(target) == self._journal.last_index:
-            transfer.asked_at = now
-            self._ports.way.send(target, m.TimeoutNow(term=self.core.term))

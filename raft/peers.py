@@ -4,14 +4,14 @@
 other node. Elections have rules of their own (``elections``), so have members that lost their disk (``founding``).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raftsman.raft.messages import Ack, Append
+from raftsman.raft.messages import ENTRIES_BYTES, ENTRY_BYTES, Ack, Append
 
-UNSENT_BYTES = 8 << 20
-"""A peer that has so much under way gets nothing more until it has taken some of it."""
+UNSENT_BYTES = 256 << 10
+"""A peer that has so much under way gets no more entries, and no more proposals, until it has taken some of it."""
 
 
 class Broken(Exception):
@@ -45,6 +45,7 @@ class Peer:
     linked: bool = False
     counted: bool = False  # A member whose disk holds what it said; see ``founding``.
     muted: bool = True  # The core sends it nothing in this tick.
+    cut_short: bool = False  # The core had more for it than there was room for.
     incarnation: str = ""
     heard_at: float = float("-inf")
     acked_seq: int = 0  # The newest of our messages of this term that it has answered.
@@ -150,3 +151,20 @@ def _behind_compaction(log: LogView, append: Append) -> Append:
         commit=append.commit,
         entries=append.entries[skip:],
     )
+
+
+def in_parts(entries: Iterable[tuple[bytes, int, int]]) -> Iterator[tuple[tuple[int, bytes], ...]]:
+    """Yield *entries* of the core's journal as appends have them, cut so that each part is a short frame.
+
+    A part is longer than ``ENTRIES_BYTES`` only by an entry that is so alone. No entries: one part, which is empty.
+    """
+    part: list[tuple[int, bytes]] = []
+    size = 0
+    for command, _, term in entries:
+        added = len(command) + ENTRY_BYTES
+        if part and size + added > ENTRIES_BYTES:
+            yield tuple(part)
+            part, size = [], 0
+        part.append((term, bytes(command)))
+        size += added
+    yield tuple(part)

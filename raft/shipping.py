@@ -22,7 +22,7 @@ COMPACT_ENTRIES = 50_000
 COMPACT_BYTES = 256 << 20
 """A log of so many entries (or as many as the table has rows, if that is more), or so many bytes, is compacted."""
 UNDER_WAY_PARTS = 4
-"""Parts of a snapshot (a mebibyte together) that may be on their way to a peer at a time."""
+"""Parts of a snapshot (half a mebibyte together) that may be on their way to a peer at a time."""
 STALLED_S = 5.0
 """A transfer of which nothing more arrives for so long begins again: what was under way met a full disk."""
 RETRY_S = 60.0

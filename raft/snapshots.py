@@ -30,7 +30,7 @@ from raftsman.raft.disk import (
 from raftsman.raft.frames import BadBytes, LogEntry
 from raftsman.raft.segment_writer import Background, on_a_thread
 
-TRANSFER_BYTES = 256 << 10
+TRANSFER_BYTES = 128 << 10
 """A part of a transfer: a millisecond of a gigabit line, so that heartbeats get between them."""
 SYNC_EVERY_BYTES = 8 << 20
 """So much is flushed at a time: a journal's fdatasync would wait for all that the file system has yet to write."""

@@ -1,8 +1,8 @@
 """Links between nodes: msgpack frames over TCP, one connection for each pair, dialled by the lesser name.
 
 A stranger gets 256 bytes and two seconds to say a hello that names this cluster and this node; whatever else comes is
-answered by closing. What the frames hold is ``messages``, what they mean ``participant``. There is no encryption
-and no proof of identity yet, so ``consensus`` lets nothing start off loopback.
+answered by closing. A single connection is ``link``, what the frames hold ``messages``, what they mean ``participant``.
+There is no encryption and no proof of identity yet, so ``consensus`` lets nothing start off loopback.
 """
 
 import asyncio
@@ -11,21 +11,20 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 from raftsman.raft import messages as m
+from raftsman.raft.complaints import Complaints, Kind
+from raftsman.raft.link import Link
 
 log = logging.getLogger(__name__)
 
-HELLO_WITHIN_S = 2.0
 STRANGERS = 32
-"""Connections that have not said hello yet, at a time; one more closes the oldest."""
+"""Connections made by others that have not said hello yet, at a time; one more closes the oldest."""
 REDIAL_S = 0.1
 DIAL_WITHIN_S = 1.0
-LONGEST_UNSENT_BYTES = 64 << 20
-"""Eight times what mutes a peer: whoever takes nothing at all loses the link."""
-DEAD_AFTER_S = 5
-"""TCP's own patience with a machine that has vanished."""
+QUIET_S = 1.0
+"""A link that was heard of so recently is not given up for a new one: four signs of life, see ``link``."""
 
 
 class Listener(Protocol):
@@ -79,6 +78,8 @@ def fault_of(hello: m.Hello, me: Self, members: Mapping[str, str], dialled: str 
         return f"{dialled} was expected at {members[dialled]}, and {hello.node} answers there"
     if hello.node not in members or hello.node == me.node:
         return f"{hello.node} is no other member of this cluster; {me.node} knows {', '.join(sorted(members))}"
+    if dialled is None and hello.node > me.node:
+        return f"{me.node} calls {hello.node}, and not {hello.node} {me.node}"
     return ""
 
 
@@ -89,8 +90,10 @@ class Transport:
         self._members = members
         self._me = me
         self._listener: Listener | None = None
-        self._links: dict[str, _Link] = {}
-        self._strangers: dict[_Link, None] = {}  # In the order they came.
+        self._links: dict[str, Link] = {}
+        self._strangers: dict[Link, None] = {}  # In the order they came.
+        self._calling: set[Link] = set()  # Dialled, and not answered yet.
+        self._complaints = Complaints()
         self._listening: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._greeting: set[asyncio.Task[None]] = set()
@@ -118,7 +121,7 @@ class Transport:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for link in [*self._links.values(), *self._strangers]:
+        for link in [*self._links.values(), *self._calling, *self._strangers]:
             link.close()
         self._links.clear()
         await asyncio.sleep(0.001)  # A closed connection is gone one turn of the loop later.
@@ -137,7 +140,7 @@ class Transport:
 
     async def _greet(self, connection: socket.socket) -> None:
         with suppress(OSError):
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: _Link(self, None), connection)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: Link(self, None), connection)
 
     async def _dial(self, peer: str) -> None:
         while True:
@@ -151,7 +154,7 @@ class Transport:
         host, port = split_address(self._members[peer])
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(DIAL_WITHIN_S):
-            _, link = await loop.create_connection(lambda: _Link(self, peer), host, port)
+            _, link = await loop.create_connection(lambda: Link(self, peer), host, port)
         await link.over.wait()
 
     # --- sending ---
@@ -181,27 +184,36 @@ class Transport:
 
     # --- what links tell ---
 
-    def came(self, link: "_Link") -> None:
+    def came(self, link: Link) -> None:
         """Take note of a connection that has not said who it is."""
-        self._strangers[link] = None
+        if link.dialled is None:
+            self._strangers[link] = None
+        else:
+            self._calling.add(link)
         if self._stopped:
             link.close()
         elif len(self._strangers) > STRANGERS:
-            next(iter(self._strangers)).close()
+            oldest = next(iter(self._strangers))
+            self.complain(oldest, "crowd", f"{STRANGERS} others came after it, and it has not said hello")
+            oldest.close()
 
-    def greeted(self, link: "_Link", hello: m.Hello, dialled: str | None) -> str:
+    def greeted(self, link: Link, hello: m.Hello) -> str:
         """Make *link* the link to who said *hello*; return why not, "" when it is."""
         me = self._me()
-        fault = fault_of(hello, me, self._members, dialled)
+        fault = fault_of(hello, me, self._members, link.dialled)
         if fault:
-            self._note_refusal(dialled or hello.node, fault)
+            self._note_refusal(link.dialled or hello.node, fault)
             return fault
-        self._strangers.pop(link, None)
-        old, self._links[hello.node] = self._links.get(hello.node), link
+        old = self._links.get(hello.node)
+        if old is not None and asyncio.get_running_loop().time() - old.heard_at < QUIET_S:
+            self.complain(link, "impostor", f"it says that it is {hello.node}, which is linked already and heard of")
+            return f"{hello.node} is linked to {me.node} already, and heard of"
+        self._forget(link)
+        self._links[hello.node] = link
         self.refused.pop(hello.node, None)
         if old is not None:
             old.close()
-        if dialled is None:
+        if link.dialled is None:
             link.put(m.encode(me.hello(hello.node)))
             link.flush()
         assert self._listener is not None
@@ -215,154 +227,38 @@ class Transport:
     def _note_refusal(self, peer: str, why: str) -> None:
         known = peer if peer in self._members else "another node"  # A stranger's names fill no memory.
         if self.refused.get(known) != why:
-            log.error("no link: %s", why)
+            self._warn("hello", f"no link: {why}")
         self.refused[known] = why
+
+    def complain(self, link: Link, kind: Kind, why: str) -> None:
+        """Say why *link* is closed, unless strangers made it say so much already."""
+        self._warn(kind, f"{link} is closed: {why}")
+
+    def _warn(self, kind: Kind, what: str) -> None:
+        line = self._complaints.line(kind, what, asyncio.get_running_loop().time())
+        if line:
+            log.warning("%s", line)
 
     def received(self, peer: str, message: m.Message) -> None:
         """Hand on what came."""
         assert self._listener is not None
         self._listener.received(peer, message)
 
-    def gone(self, link: "_Link", peer: str) -> None:
+    def gone(self, link: Link) -> None:
         """Forget a connection that is over."""
-        self._strangers.pop(link, None)
-        if peer and self._links.get(peer) is link:
-            del self._links[peer]
+        self._forget(link)
+        if link.peer and self._links.get(link.peer) is link:
+            del self._links[link.peer]
             assert self._listener is not None
-            self._listener.unlinked(peer)
+            self._listener.unlinked(link.peer)
+
+    def _forget(self, link: Link) -> None:
+        self._strangers.pop(link, None)
+        self._calling.discard(link)
 
     def hello_to(self, peer: str) -> bytes:
         """Return this node's hello to *peer*."""
         return m.encode(self._me().hello(peer))
-
-
-class _Link(asyncio.Protocol):
-    """One connection. *dialled*: whom this node called; None: somebody called this node."""
-
-    def __init__(self, transport: Transport, dialled: str | None) -> None:
-        self._all = transport
-        self._dialled = dialled
-        self._peer = ""  # Known once the hello has come.
-        self._wire: asyncio.Transport | None = None
-        self._coming = bytearray()
-        self._going: list[bytes] = []
-        self._going_bytes = 0
-        self._timeout: asyncio.TimerHandle | None = None
-        self.over = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = cast("asyncio.Transport", transport)
-        _be_quick(self._wire.get_extra_info("socket"))
-        self._timeout = asyncio.get_running_loop().call_later(HELLO_WITHIN_S, self._was_too_slow)
-        self._all.came(self)
-        if self._dialled is not None:
-            self._wire.write(self._all.hello_to(self._dialled))
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        if self._timeout is not None:
-            self._timeout.cancel()
-        self.over.set()
-        self._all.gone(self, self._peer)
-
-    def _was_too_slow(self) -> None:
-        if not self._peer:
-            self.close()
-
-    def close(self) -> None:
-        """Drop the connection at once."""
-        if self._wire is not None:
-            self._wire.abort()
-
-    # --- in ---
-
-    def data_received(self, data: bytes) -> None:
-        assert self._wire is not None
-        self._coming += data
-        taken = 0
-        while not self._wire.is_closing():
-            body = self._frame(taken)
-            if body is None:
-                break
-            taken += m.LENGTH_BYTES + len(body)
-            self._take(body)
-        if self._wire.is_closing():
-            self._coming.clear()
-        else:
-            del self._coming[:taken]
-
-    def _frame(self, start: int) -> bytes | None:
-        """Return the frame that begins at *start*, None while it is not there, or is too long."""
-        have = len(self._coming) - start
-        if have < m.LENGTH_BYTES:
-            return None
-        length = int.from_bytes(self._coming[start : start + m.LENGTH_BYTES])
-        limit = m.FRAME_BYTES if self._peer else m.HELLO_BYTES
-        if length > limit:
-            self._refuse(f"a frame of {length} bytes, where {limit} are the most")
-            return None
-        if have < m.LENGTH_BYTES + length:
-            return None
-        return bytes(self._coming[start + m.LENGTH_BYTES : start + m.LENGTH_BYTES + length])
-
-    def _take(self, body: bytes) -> None:
-        try:
-            message = m.decode(body)
-        except m.MalformedFrame as error:
-            self._refuse(f"what came is no message: {error}")
-            return
-        if self._peer:
-            self._all.received(self._peer, message)
-        elif isinstance(message, m.Hello):
-            self._on_hello(message)
-        elif isinstance(message, m.Farewell) and self._dialled is not None:
-            self._all.said_farewell(self._dialled, message.reason)
-            self.close()
-        else:
-            self._refuse("the first message must be a hello")
-
-    def _on_hello(self, hello: m.Hello) -> None:
-        self._peer = hello.node
-        fault = self._all.greeted(self, hello, self._dialled)
-        if fault:
-            self._peer = ""
-            assert self._wire is not None
-            self._wire.write(m.encode(m.Farewell(reason=fault[:200])))
-            self._wire.close()
-
-    def _refuse(self, why: str) -> None:
-        log.warning("a connection to the log's port is closed: %s", why)
-        self.close()
-
-    # --- out ---
-
-    @property
-    def unsent_bytes(self) -> int:
-        """What waits here and in the event loop's buffer."""
-        return self._going_bytes + (self._wire.get_write_buffer_size() if self._wire is not None else 0)
-
-    def put(self, frame: bytes) -> None:
-        """Keep *frame* until the next flush."""
-        self._going.append(frame)
-        self._going_bytes += len(frame)
-
-    def flush(self) -> None:
-        """Write what was put."""
-        if not self._going or self._wire is None:
-            return
-        self._wire.write(b"".join(self._going))
-        self._going.clear()
-        self._going_bytes = 0
-        if self.unsent_bytes > LONGEST_UNSENT_BYTES:
-            self._refuse("it has taken nothing for too long")
-
-
-def _be_quick(connection: socket.socket) -> None:
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, DEAD_AFTER_S - 2)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_S * 1000)
 
 
 async def _listen(host: str, port: int) -> list[socket.socket]:

@@ -79,8 +79,8 @@ class _Way:
     def send(self, peer: str, message: m.Message) -> None:
         self.world.send(self.name, peer, message)
 
-    def unsent_bytes(self, _peer: str) -> int:
-        return 0
+    def unsent_bytes(self, peer: str) -> int:
+        return sum(len(m.encode(message)) for message in self.world.wires[self.name, peer])
 
     def flush(self) -> None:
         """Everything has left already."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from raftsman.raft.transport import DEAD_AFTER_S
+from raftsman.raft.link import DEAD_AFTER_S
 from tests.simulation.timeline import Timeline
 
 

@@ -13,9 +13,10 @@ from raftsman.raft import messages as m
 from raftsman.raft.disk import DiskFull
 from raftsman.raft.founding import Identity
 from raftsman.raft.identity import require_journal, save_identity, take_identity
+from raftsman.raft.link import HELLO_WITHIN_S
 from raftsman.raft.participant import Participant, Ports
 from raftsman.raft.records import Change, Instant
-from raftsman.raft.transport import HELLO_WITHIN_S, REDIAL_S, Self, fault_of
+from raftsman.raft.transport import REDIAL_S, Self, fault_of
 from tests.simulation.network import Link
 from tests.simulation.watched import Machine, watched_journal
 

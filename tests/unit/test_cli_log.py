@@ -1,6 +1,7 @@
 """``raftsman log``: what a stopped node's folder holds, and whether all of it is what was written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from raftsman.cli.main import main
 from raftsman.raft.codec import encode
 from raftsman.raft.commands import Barrier, Entry
 from raftsman.raft.disk import RealDisk
+from raftsman.raft.founding import JOINING, MEMBER, Identity
 from raftsman.raft.frames import HEADER_BYTES
+from raftsman.raft.identity import save_identity
 from raftsman.raft.journal import Journal
 from raftsman.raft.records import Instant
 from raftsman.raft.snapshots import SnapshotHead, SnapshotStore
@@ -19,6 +22,9 @@ from tests.unit.journals import at_once
 
 COMMAND = b"\0" + encode(Entry(command_id="c", command=Barrier(), at=Instant(1)))
 NO_OP = b"\1"
+IDENTITY = Identity(
+    cluster="test", node="alpha", incarnation="a1", stage=MEMBER, cluster_id="c1", founding={"alpha": "a1"}
+)
 FIRST = "journal-0000000000000001"
 SNAPSHOT = "snapshot-0000000000000004-0000000000000002"
 
@@ -27,6 +33,7 @@ SNAPSHOT = "snapshot-0000000000000004-0000000000000002"
 def folder(tmp_path: Path) -> Path:
     """The data directory of a node that was stopped cleanly: six entries, and a snapshot of the first four."""
     disk = RealDisk(tmp_path / "data" / "raft")
+    save_identity(disk, IDENTITY)
     journal = Journal.open(disk, segment_bytes=4096, background=at_once, new_salt=lambda: 7)
     journal.set_vote(2, "beta")
     for index in range(1, 7):
@@ -55,7 +62,7 @@ def tear(path: Path) -> None:
 def test_verify_says_that_a_whole_log_is_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["log", "verify", str(folder)]) == 0
     assert main(["log", "verify", str(folder / "raft")]) == 0
-    assert capsys.readouterr().out == "whole: 1 segment, 1 snapshot, entries 1 to 6\n" * 2
+    assert capsys.readouterr().out == "whole: node alpha, 1 segment, 1 snapshot, entries 1 to 6\n" * 2
 
 
 def test_verify_names_a_torn_end_and_does_not_mind_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +74,7 @@ def test_verify_names_a_torn_end_and_does_not_mind_it(folder: Path, capsys: pyte
     assert whole.startswith("whole: ")
 
 
-@pytest.mark.parametrize(("file", "offset"), [(FIRST, HEADER_BYTES + 40), (FIRST, 3), (SNAPSHOT, 50)])
+@pytest.mark.parametrize(("file", "offset"), [(FIRST, HEADER_BYTES + 40), (FIRST, 3), (SNAPSHOT, 50), ("identity", 40)])
 def test_verify_tells_file_offset_and_advice_of_damage(
     folder: Path, capsys: pytest.CaptureFixture[str], file: str, offset: int
 ) -> None:
@@ -85,6 +92,47 @@ def test_verify_tells_all_the_damage_there_is(folder: Path, capsys: pytest.Captu
     flip(folder / "raft" / SNAPSHOT, 1)
     assert main(["log", "verify", str(folder)]) == 1
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def damage_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line that tells of damage."""
+    assert main(["log", "verify", str(folder)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    return line
+
+
+def test_every_flipped_byte_of_an_identity_is_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "raft" / "identity"
+    for offset in range(path.stat().st_size):
+        flip(path, offset)
+        assert damage_of(folder, capsys).startswith(f"{path}: offset ")
+        flip(path, offset)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert damage_of(folder, capsys).startswith(f"{path}: offset ")
+
+
+def test_verify_misses_an_identity_beside_a_log(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "raft" / "identity"
+    path.unlink()
+    line = damage_of(folder, capsys)
+    assert line.startswith(f"{path}: offset 0: the file is missing, but there is a log beside it; ")
+    assert "start the node with an empty one under the same name" in line
+
+
+def test_verify_misses_the_journal_beside_a_members_identity(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "raft" / FIRST).unlink()
+    (folder / "raft" / SNAPSHOT).unlink()
+    line = damage_of(folder, capsys)
+    assert line.startswith(f"{folder / 'raft' / 'identity'}: offset 0: it is a member's, and there is no journal")
+    assert "start the node with an empty one under the same name" in line
+
+
+def test_a_node_that_has_only_just_come_is_whole_without_a_journal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_identity(RealDisk(tmp_path), replace(IDENTITY, stage=JOINING))
+    assert main(["log", "verify", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "whole: node alpha, 0 segments, 0 snapshots\n"
 
 
 def test_verify_misses_entries_that_are_neither_in_the_journal_nor_in_a_snapshot(
@@ -116,7 +164,8 @@ def test_a_folder_without_a_log_is_said_to_be_one(
 def test_inspect_shows_what_there_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["log", "inspect", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert shown.splitlines()[1:6] == [
+    assert shown.splitlines()[1:7] == [
+        "node:      alpha of cluster test, member",
         "entries:   1 to 6, the last of term 2",
         "committed: 5",
         "term:      2, vote for beta",
@@ -144,6 +193,7 @@ def test_inspect_as_json_has_the_names_of_the_api(folder: Path, capsys: pytest.C
     assert (segment["firstIndex"], segment["lastIndex"], segment["sealed"]) == (1, 6, True)
     (snapshot,) = report["snapshots"]
     assert (snapshot["index"], snapshot["term"], snapshot["tasks"]) == (4, 2, 1)
+    assert report["identity"] == {"node": "alpha", "cluster": "test", "clusterId": "c1", "stage": "member"}
     assert (report["torn"], report["damage"]) == ("", [])
 
 

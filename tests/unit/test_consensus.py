@@ -128,6 +128,24 @@ def test_two_nodes_never_open_one_journal(tmp_path: Path) -> None:
     other.stop()
 
 
+@pytest.mark.parametrize(
+    ("file", "fault"),
+    [("identity", "the file is missing, but there is a log beside it"), ("journal-*", "there is no journal beside it")],
+)
+async def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_what_to_do(
+    tmp_path: Path, file: str, fault: str
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    log = consensus(tmp_path, address)
+    log.start()
+    await leads(log)
+    log.stop()
+    for lost in tmp_path.glob(file):
+        lost.unlink()
+    with pytest.raises(ConsensusError, match=rf"^{tmp_path}/identity: offset 0: .*{fault}; .*with an empty one"):
+        consensus(tmp_path, address).start()
+
+
 async def test_leadership_goes_to_a_follower_when_it_is_handed_over(tmp_path: Path) -> None:
     async with group_of(tmp_path) as group:
         await group.start()

@@ -7,6 +7,9 @@ import pytest
 
 from raftsman.raft import messages as m
 from raftsman.raft.disk import DiskFailed
+from raftsman.raft.limits import COMMAND_BYTES
+from raftsman.raft.participant import MAX_QUEUED
+from raftsman.raft.peers import UNSENT_BYTES, in_parts
 from raftsman.raft.waiting import Answer
 from tests.harness.simulated_disk import Operation
 from tests.harness.steps import Node, Steps
@@ -263,3 +266,67 @@ def test_a_transfer_to_a_node_that_is_away_ends_and_proposals_go_on() -> None:
     assert answers == []
     world.run(0.4)
     assert answers == [(Answer.APPLIED, b"one")]
+
+
+# --- ways that are slow ---
+
+
+def test_what_is_under_way_to_a_slow_follower_is_bounded_and_all_of_it_arrives() -> None:
+    world = Steps()
+    world.start()
+    leader, (slow, _) = world.leader(), world.followers()
+    world.run(0.2)
+    world.blocked.add((leader.name, slow.name))
+    commands = [bytes([number]) * (100 << 10) for number in range(20)]
+    under_way = []
+    for command in commands:
+        world.commit(command)
+        under_way.append(leader.participant._ports.way.unsent_bytes(slow.name))
+    assert UNSENT_BYTES < max(under_way) <= UNSENT_BYTES + m.FRAME_BYTES
+    world.blocked.clear()
+    world.until(lambda: slow.commands == commands, "everything has arrived")
+    appends = [each for _, _, each in world.said if isinstance(each, m.Append)]
+    assert max(len(m.encode(each)) for each in appends) < 110 << 10, "an entry alone, or several short ones"
+
+
+def test_proposals_wait_on_their_node_while_the_way_to_the_leader_has_no_room() -> None:
+    world = Steps()
+    world.start()
+    leader, (follower, _) = world.leader(), world.followers()
+    world.run(0.2)
+    answers = [world.propose(follower, bytes([number]) * (100 << 10)) for number in range(20)]
+    follower.participant.tick()
+    way = follower.participant._ports.way
+    assert UNSENT_BYTES < way.unsent_bytes(leader.name) <= UNSENT_BYTES + m.FRAME_BYTES
+    assert not follower.participant.hurried, "it waits for room"
+    world.until(lambda: all(answers), "all are answered")
+    assert [answer for ((answer, _),) in answers] == [Answer.APPLIED] * 20
+    assert [command[0] for command in leader.commands] == list(range(20))
+
+
+def test_entries_are_cut_into_short_frames_and_a_long_entry_goes_alone() -> None:
+    small, long = bytes(1000), bytes(COMMAND_BYTES + 1)
+    entries = [(small, index, 3) for index in range(1, 101)] + [(long, 101, 3), (small, 102, 4)]
+    parts = [*in_parts(entries)]
+    assert [each for part in parts for each in part] == [(term, command) for command, _, term in entries]
+    assert [len(part) for part in parts] == [64, 36, 1, 1]
+    assert [*in_parts([])] == [()]
+    tiny = [(b"\0", index, 1 << 61) for index in range(10_000)]
+    for part in [*parts, *in_parts(tiny)]:
+        frame = m.Append(term=1 << 61, seq=1 << 61, prev_index=1 << 61, prev_term=1 << 61, commit=1 << 61, entries=part)
+        assert len(m.encode(frame)) <= (m.FRAME_BYTES if len(part) == 1 else m.ENTRIES_BYTES + 200)
+
+
+def test_a_leader_that_cannot_confirm_reads_takes_no_more_of_them_than_it_can_keep() -> None:
+    world = Steps()
+    world.start()
+    leader, (follower, _) = world.leader(), world.followers()
+    world.run(0.2)
+    for other in world.names:
+        world.blocked.add((leader.name, other))
+    for number in range(MAX_QUEUED + 10):
+        leader.participant.received(follower.name, m.AskRead(number=number))
+    leader.participant.tick()
+    assert len(leader.participant.waiting) <= MAX_QUEUED
+    refused = [each for _, _, each in world.said if isinstance(each, m.Read)]
+    assert [each.index for each in refused] == [0] * 10

@@ -1,15 +1,20 @@
 """The log's port: who gets in, and what strangers can make a node do."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 
+from raftsman.raft import link as links
 from raftsman.raft import messages as m
 from raftsman.raft import transport as wire
+from raftsman.raft.complaints import PER_WINDOW, WINDOW_S, Complaints, Kind
+from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.transport import Self, Transport, fault_of
 from tests.harness.nodes import free_port
 from tests.unit.replicas import until
@@ -86,6 +91,7 @@ def answer_in(raw: bytes) -> m.Message:
         ({"to": "gamma"}, "alpha looks for gamma, and this is beta"),
         ({"node": "omega"}, "omega is no other member of this cluster; beta knows alpha, beta, gamma"),
         ({"node": "beta"}, "beta is no other member"),
+        ({"node": "gamma"}, "beta calls gamma, and not gamma beta"),
     ],
 )
 async def test_a_hello_that_is_not_meant_for_this_node_is_refused_with_a_sentence(
@@ -115,7 +121,7 @@ async def test_two_nodes_link_whoever_starts_first_and_messages_keep_their_order
         sent = [m.AskRead(number=number) for number in range(1000)]
         for message in sent:
             alpha.send("beta", message)
-        beta.send("alpha", m.Propose(number=1, command=b"x" * (1 << 20)))
+        beta.send("alpha", m.Propose(number=1, command=b"x" * COMMAND_BYTES))
         alpha.flush()
         beta.flush()
         await until(lambda: len(heard.told) == 1001 and len(other.told) == 2, "everything has come")
@@ -126,17 +132,38 @@ async def test_two_nodes_link_whoever_starts_first_and_messages_keep_their_order
         assert ("alpha", None) in heard.told
 
 
-async def test_a_new_link_to_a_node_takes_the_place_of_the_old_one() -> None:
+async def test_a_link_that_is_heard_of_is_not_given_up_for_a_new_one_and_a_silent_one_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "QUIET_S", 0.5)
     async with listening() as (_, heard, port):
         first = await asyncio.open_connection("127.0.0.1", port)
         first[1].write(m.encode(HELLO))
         await until(lambda: heard.told, "the first link")
+        answer = answer_in(await says(port, m.encode(HELLO)))
+        assert answer == m.Farewell(reason="alpha is linked to beta already, and heard of")
+        assert heard.told == [("alpha", "a1")], "and no word of an end"
+        await asyncio.sleep(0.5)
         second = await asyncio.open_connection("127.0.0.1", port)
         second[1].write(m.encode(HELLO))
-        assert await first[0].read() == m.encode(ME.hello("alpha"))
-        assert [each for _, each in heard.told] == ["a1", "a1"], "and no word of an end"
+        assert (await first[0].read()).startswith(m.encode(ME.hello("alpha")))
+        assert [each for _, each in heard.told] == ["a1", "a1"]
         for _, writer in (first, second):
             await hang_up(writer)
+
+
+async def test_two_nodes_that_have_nothing_to_say_show_that_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "SIGN_OF_LIFE_S", 0.05)
+    monkeypatch.setattr(wire, "QUIET_S", 0.5)
+    me = Self("test", "", "alpha", "a1")
+    async with listening() as (beta, heard, port), listening(me, beta=f"127.0.0.1:{port}") as (alpha, other, _):
+        await until(lambda: heard.told and other.told, "they are linked")
+        before = [side._links[peer].heard_at for side, peer in ((alpha, "beta"), (beta, "alpha"))]
+        await asyncio.sleep(0.6)
+        after = [side._links[peer].heard_at for side, peer in ((alpha, "beta"), (beta, "alpha"))]
+        assert all(late - early > 0.3 for early, late in zip(before, after, strict=True))
+        assert isinstance(answer_in(await says(port, m.encode(HELLO))), m.Farewell), "so no impostor takes its place"
+        assert (heard.told, other.told) == ([("alpha", "a1")], [("beta", "b1")])
 
 
 # --- strangers --------------------------------------------------------------------------------
@@ -173,7 +200,7 @@ async def test_a_frame_that_is_too_long_closes_the_link_before_it_has_come() -> 
 
 
 async def test_whoever_says_nothing_or_says_it_byte_by_byte_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "HELLO_WITHIN_S", 0.2)
+    monkeypatch.setattr(links, "HELLO_WITHIN_S", 0.2)
     async with listening() as (_, heard, port):
         began = time.monotonic()
         drops = [bytes([byte]) for byte in m.encode(HELLO)]
@@ -193,6 +220,72 @@ async def test_many_strangers_cost_few_connections() -> None:
             await hang_up(each)
 
 
+async def test_a_flood_of_strangers_closes_no_call_of_this_node() -> None:
+    async with silent_server() as silent, listening(gamma=f"127.0.0.1:{silent}") as (transport, _, port):
+        await until(lambda: transport._calling, "beta calls gamma, who says nothing")
+        call = next(iter(transport._calling))
+        strangers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(wire.STRANGERS * 2)]
+        await until(lambda: len(transport._strangers) == wire.STRANGERS, "the oldest are closed")
+        assert call in transport._calling
+        for _, each in strangers:
+            await hang_up(each)
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[int]:
+    """Accept connections and say nothing; give the port."""
+    callers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: callers.append(writer), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+    for caller in callers:
+        await hang_up(caller)
+
+
+async def test_half_of_the_longest_frame_takes_a_frame_of_memory_and_the_rest_of_it_is_taken() -> None:
+    async with listening() as (transport, heard, port):
+        frame = m.encode(m.Propose(number=1, command=bytes(COMMAND_BYTES)))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(m.encode(HELLO) + frame[: len(frame) // 2])
+        await writer.drain()
+        await until(lambda: "alpha" in transport._links, "the link")
+        link = transport._links["alpha"]
+        await until(lambda: link._have >= len(frame) // 2, "half of it")
+        assert len(link._coming) <= m.LENGTH_BYTES + m.FRAME_BYTES < 1 << 20
+        writer.write(frame[len(frame) // 2 :])
+        await until(lambda: len(heard.told) == 2, "all of it")
+        assert len(link._coming) == links.READ_BYTES
+        await hang_up(writer)
+
+
+async def test_whoever_takes_nothing_loses_the_link_before_a_mebibyte_is_kept_for_it() -> None:
+    async with listening() as (transport, heard, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(m.encode(HELLO))
+        await until(lambda: heard.told, "the link")
+        most = 0
+        for _ in range(1000):
+            transport.send("alpha", m.Propose(number=1, command=bytes(64 << 10)))
+            transport.flush()
+            most = max(most, transport.unsent_bytes("alpha"))
+            await asyncio.sleep(0)
+            if heard.told[-1] == ("alpha", None):
+                break
+        assert heard.told == [("alpha", "a1"), ("alpha", None)]
+        assert most <= links.LONGEST_UNSENT_BYTES + (65 << 10)
+        await hang_up(writer)
+
+
+def test_strangers_do_not_fill_the_log() -> None:
+    complaints = Complaints()
+    lines = [complaints.line("hello", "who are you", now=0.001 * number) for number in range(1000)]
+    assert [line for line in lines if line] == ["who are you"] * PER_WINDOW
+    assert complaints.line("frame", "too long", now=1) == "too long", "a flood of one kind hides no other"
+    later = [complaints.line("hello", "who are you", now=WINDOW_S + number) for number in range(2)]
+    assert later == [f"who are you ({1000 - PER_WINDOW} more like this were not logged)", "who are you"]
+    assert complaints.total == 1003
+
+
 # --- frames -----------------------------------------------------------------------------------
 
 
@@ -209,3 +302,81 @@ def test_the_longest_hello_fits_in_what_a_stranger_may_send() -> None:
 def test_what_is_no_message_is_refused_while_it_is_decoded(body: bytes) -> None:
     with pytest.raises(m.MalformedFrame):
         m.decode(body)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_frames_are_the_same_however_tcp_cuts_them_and_the_buffer_holds_one_frame_at_most(seed: int) -> None:
+    random = Random(seed)
+    sizes, longest = ((0, 10, 3_000), 7) if seed % 2 else ((0, 5_000, 200_000, COMMAND_BYTES), 100_000)
+    sent = [m.Propose(number=number, command=random.randbytes(random.choice(sizes))) for number in range(10)]
+    stream = m.encode(HELLO) + b"".join(m.encode(message) for message in sent)
+    async with fed_by_hand() as (link, taken):
+        start = 0
+        while start < len(stream):
+            start += feed(link, stream[start : start + random.randint(1, longest)])
+            assert len(link._coming) <= m.LENGTH_BYTES + m.FRAME_BYTES
+        assert taken.messages == sent
+
+
+@pytest.mark.parametrize("beginning", [b"\xff", b"\xff\xff", b"\xff\xff\xff"])
+async def test_the_beginning_of_a_length_is_not_believed(beginning: bytes) -> None:
+    async with fed_by_hand() as (link, _):
+        feed(link, m.encode(HELLO))
+        feed(link, m.encode(m.AskRead(number=1)) + beginning)
+        assert len(link._coming) == links.READ_BYTES
+
+
+class Taken:
+    """What a link tells the transport above it."""
+
+    def __init__(self) -> None:
+        self.messages: list[m.Message] = []
+
+    def came(self, link: links.Link) -> None: ...
+
+    def hello_to(self, _peer: str) -> bytes:
+        return b""
+
+    def greeted(self, _link: links.Link, _hello: m.Hello) -> str:
+        return ""
+
+    def said_farewell(self, peer: str, reason: str) -> None: ...
+
+    def complain(self, link: links.Link, _kind: Kind, why: str) -> None:
+        raise AssertionError(f"{link}: {why}")
+
+    def received(self, _peer: str, message: m.Message) -> None:
+        self.messages.append(message)
+
+    def gone(self, link: links.Link) -> None: ...
+
+
+class NoWire(asyncio.Transport):
+    """A connection of which only this side is there."""
+
+    def __init__(self, own: socket.socket) -> None:
+        super().__init__({"socket": own})
+
+    def is_closing(self) -> bool:
+        return False
+
+
+@asynccontextmanager
+async def fed_by_hand() -> AsyncIterator[tuple[links.Link, Taken]]:
+    """Give a link whose bytes the test puts into its buffer, and what it makes of them."""
+    taken = Taken()
+    link = links.Link(taken, None)
+    with socket.socket() as own:
+        link.connection_made(NoWire(own))
+        yield link, taken
+    link.connection_lost(None)
+
+
+def feed(link: links.Link, raw: bytes) -> int:
+    """Let as much of *raw* come as there is room for; return how much."""
+    room = link.get_buffer(-1)
+    count = min(len(room), len(raw))
+    assert count, "there must always be room"
+    room[:count] = raw[:count]
+    link.buffer_updated(count)
+    return count

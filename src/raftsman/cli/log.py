@@ -43,7 +43,7 @@ def verify(*, folder: Path) -> None:
     for line in [*report["damage"], *_torn(report)]:
         out(plain(line))
     if not report["damage"]:
-        counts = [_count(report["segments"], "segment"), _count(report["snapshots"], "snapshot")]
+        counts = [*_owner(report), _count(report["segments"], "segment"), _count(report["snapshots"], "snapshot")]
         out(f"whole: {', '.join(counts)}{_entries(report)}")
     _exit(report)
 
@@ -64,7 +64,7 @@ def _exit(report: Report) -> None:
 
 def summary_lines(report: Report) -> list[str]:
     """Return the report as a person reads it."""
-    facts = [("folder", report["folder"]), *_journal_facts(report["journal"])]
+    facts = [("folder", report["folder"]), *_identity_facts(report["identity"]), *_journal_facts(report["journal"])]
     segments = [
         [Path(each["file"]).name, _range(each), each["frames"], each["written"], "sealed" if each["sealed"] else "open"]
         for each in report["segments"]
@@ -79,6 +79,12 @@ def summary_lines(report: Report) -> list[str]:
         *_section(["SNAPSHOT", "INDEX", "TERM", "TASKS", "BYTES"], snapshots),
         *(line for text in [*_torn(report), *report["damage"]] for line in ("", plain(text))),
     ]
+
+
+def _identity_facts(identity: Mapping[str, Any] | None) -> list[tuple[str, object]]:
+    if identity is None:
+        return []
+    return [("node", f"{identity['node']} of cluster {identity['cluster']}, {identity['stage']}")]
 
 
 def _journal_facts(journal: Mapping[str, Any] | None) -> list[tuple[str, object]]:
@@ -101,6 +107,11 @@ def _section(header: list[str], rows: Sequence[Sequence[object]]) -> list[str]:
 def _torn(report: Report) -> list[str]:
     torn = report["torn"]
     return [f"{torn}: a torn end, of which nobody was told; the next start cuts it"] if torn else []
+
+
+def _owner(report: Report) -> list[str]:
+    identity = report["identity"]
+    return [f"node {identity['node']}"] if identity else []
 
 
 def _entries(report: Report) -> str:
