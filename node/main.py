@@ -171,6 +171,7 @@ class Node:
             cluster=self._settings.cluster,
             journal=self._settings.data_dir / "raft" / "journal",
             election_timeout_s=raft.election_timeout_s,
+            compact_entries=raft.compact_entries,
             apply=self.replica.apply,
             rows=self.replica,
             monotonic=time.monotonic,
