@@ -1,7 +1,7 @@
 """What the clients of a cluster were told, and whether one log can explain all of it. Pure: values in, faults out.
 
-An ``Operation`` is one request with the instants of its call and return; a ``Story`` is what the table tells of one task
-when all is over. ``faults_of`` compares the two. Who records operations is ``tests.chaos.clients``.
+An ``Operation`` is one request with the instants of its call and return; a ``Story`` is what the table tells of one
+task when all is over. ``faults_of`` compares the two. Who records operations is ``tests.chaos.clients``.
 """
 
 from bisect import bisect_right
@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 Place = tuple[int, str]
 """How far a task is: number of the attempt, state."""
@@ -86,7 +87,7 @@ Story = Sequence[Step]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A promise that was not kept: ``lost``, ``doubled``, ``order``, ``stale``, ``back``, ``refused`` or ``invented``."""
+    """A promise that was not kept: lost, doubled, order, stale, back, refused or invented."""
 
     promise: str
     text: str
@@ -133,7 +134,7 @@ def _once(history: Sequence[Operation], stories: Mapping[str, Story]) -> Iterato
 
 
 def _cancelled(history: Sequence[Operation], stories: Mapping[str, Story]) -> Iterator[Fault]:
-    """An acknowledged cancellation is in force from its entry on, by that entry or an earlier one that was asked for."""
+    """An acknowledged cancellation is in force from its entry on, by that entry or an earlier one."""
     for task_id, cancels in _by_task(history, Kind.CANCEL).items():
         told = sorted(each.answer.index for each in cancels if isinstance(each.answer, Done))
         ended = [step.index for step in stories.get(task_id, ()) if step.place[1] == "cancelled"]
@@ -198,7 +199,7 @@ def _forward(history: Sequence[Operation], _stories: Mapping[str, Story]) -> Ite
             seen[read.task_id].append((index, place))
     for task_id, places in seen.items():
         places.sort(key=lambda each: each[0])
-        for (before, earlier), (after, later) in zip(places, places[1:], strict=False):
+        for (before, earlier), (after, later) in pairwise(places):
             moved = earlier != later
             if moved and (after == before or _height(later) <= _height(earlier)):
                 yield Fault("back", f"{task_id} was {earlier} at entry {before} and {later} at entry {after}")
