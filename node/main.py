@@ -286,6 +286,8 @@ class Node:
             term=standing.term,
             applied_index=table.index,
             apply_errors=self.replica.apply_errors,
+            disk_full=any(code == "disk-full" for code, _ in self.replica.troubles()),
+            torn_frames=self.replica.torn_frames(),
             tasks=Counter(task.state for task in table.tasks()),
             unplaceable=Counter(each.code for each in waiting),
             context_up={name: self.contexts.health(name).reachable for name in self.contexts.names()},

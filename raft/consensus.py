@@ -195,6 +195,11 @@ class Consensus:
         """Return how many entries every other node is not known to have; empty when this node does not lead."""
         return self._running().participant.behind()
 
+    @property
+    def torn_frames(self) -> int:
+        """How many writes at the journal's end were unfinished when it was opened, and cut: 1 or 0."""
+        return self._running().torn_frames
+
     def troubles(self) -> list[tuple[str, str]]:
         """Return what keeps this node from taking its full part: codes and sentences."""
         thread = self._running()

@@ -16,6 +16,7 @@ from raftsman.raft.core import REGULAR
 from raftsman.raft.disk import DiskFull
 from raftsman.raft.elections import Elections
 from raftsman.raft.founding import Identity
+from raftsman.raft.handover import Handover
 from raftsman.raft.joining import Joining
 from raftsman.raft.journal import Journal
 from raftsman.raft.limits import COMMAND_BYTES
@@ -30,7 +31,6 @@ MAX_QUEUED = 20_000
 """Commands, and reads, that wait at a time: a bound for memory when the log stands still."""
 DISK_RETRY_S = 0.2
 SWEEP_S = 1.0
-TRANSFER_REPEAT_S = 0.1
 SILENT_TIMEOUTS = 2
 """A leader that is silent for so many of the longest election timeouts is none: by then another could stand."""
 
@@ -73,15 +73,6 @@ class _Unlinked:
     """There is no link to it any more."""
 
 
-@dataclass(slots=True)
-class _Transfer:
-    """Leadership is to go to *target* (None: to whoever has most) before *until*."""
-
-    target: str | None
-    until: float
-    asked_at: float = float("-inf")
-
-
 class Participant:
     """A node among others. Its methods are for one thread; ``standing`` and ``heard_at`` may be read from any."""
 
@@ -107,7 +98,6 @@ class Participant:
         self._inbox: deque[tuple[str, m.Message | _Linked | _Unlinked]] = deque()
         self._queue: deque[tuple[bytes, Answered]] = deque()
         self._reads: deque[Reading] = deque()
-        self._transfer: _Transfer | None = None
         self._retry_at = self._swept_at = ports.clock()
         self._talk = Conversation(
             name=name,
@@ -127,6 +117,7 @@ class Participant:
             ),
         )
         self.core = self._talk.core
+        self._handover = Handover(self._talk)
         self._joining = Joining(self._talk, ports.identity, ports.save_identity)
         self._shipping = Shipping(
             self.core, ports.journal, ports.snapshots, ports.machine, compact_entries=compact_entries
@@ -164,8 +155,7 @@ class Participant:
 
     def transfer(self, target: str | None, until: float) -> None:
         """Hand leadership to *target*, or to whoever has most; proposals wait meanwhile, at most *until*."""
-        if self.core.leads and self._transfer is None:
-            self._transfer = _Transfer(target, until)
+        self._handover.begin(target, until)
 
     # --- where it stands ---
 
@@ -208,11 +198,19 @@ class Participant:
         return self.disk_full or self._journal.full
 
     @property
+    def _refuses(self) -> bool:
+        """Whether no command may come into the log here: a follower hands it on, while its own disk may count later."""
+        if not self.core.leads:
+            return self.disk_full
+        full = self.has_no_room + sum(peer.disk_full for peer in self.peers.values())
+        return self.has_no_room or full * 2 > len(self.peers) + 1
+
+    @property
     def hurried(self) -> bool:
         """Whether the next tick has something to do, whatever the time."""
         return bool(
             self._inbox
-            or (self._queue and self._transfer is None)
+            or (self._queue and not self._handover.is_open)
             or (self._reads and self.core.leads)
             or self.core.applied_index < self.core.commit_index
             or (self.core.leads and self._talk.sent_up_to != (self._journal.last_index, self.core.commit_index))
@@ -230,7 +228,8 @@ class Participant:
             self._take_inbox(now)
             if not self.disk_full:
                 self._joining.advance()
-            self._take_transfer(now)
+            self._joining.tell_disk(full=self.has_no_room)
+            self._hand_over(now)
             self._take_proposals(now)
             self._take_reads()
             self._mute()
@@ -299,6 +298,12 @@ class Participant:
 
     # --- the disk ---
 
+    def _hand_over(self, now: float) -> None:
+        """Go on with giving leadership away; begin with it when this disk is the one without room."""
+        if self.has_no_room:
+            self._handover.begin_for_room(now)
+        self._handover.advance(now, self._leader())
+
     def _disk_is_full(self, error: DiskFull, now: float) -> None:
         if not self.disk_full:
             log.error("%s; this node takes no part in the log until there is room", error)
@@ -340,7 +345,7 @@ class Participant:
         if self.core.leads:  # What was under way on the old link is lost.
             self.core.set_next_index(peer.name, (self.core.match_index(peer.name) or self._journal.last_index) + 1)
             peer.rewound_seq = self._talk.seq + 1
-        self._ports.way.send(peer.name, self.identity.status())
+        self._ports.way.send(peer.name, self._joining.status())
 
     def _unlink(self, peer: Peer) -> None:
         peer.linked = peer.counted = False
@@ -406,10 +411,10 @@ class Participant:
     # --- commands ---
 
     def _take_proposals(self, now: float) -> None:
-        if not self._queue or self._transfer is not None:
+        if not self._queue or self._handover.is_open:
             return
         queue, self._queue = self._queue, deque()
-        if self.has_no_room:
+        if self._refuses:
             self._refuse(queue, Answer.DISK_FULL)
         elif self.core.leads:
             first = self._journal.last_index + 1
@@ -432,7 +437,7 @@ class Participant:
         if len(message.command) > COMMAND_BYTES:
             self._ports.way.close(peer.name, f"a command of {len(message.command)} bytes")
             return
-        if self.core.leads and self._transfer is None and not self.has_no_room:
+        if self.core.leads and not self._handover.is_open and not self._refuses:
             self.core.append([message.command])
             placed = m.Proposed(number=message.number, index=self._journal.last_index, term=self.core.term)
         else:
@@ -478,22 +483,3 @@ class Participant:
         assert reading.origin is not None
         peer, number = reading.origin
         self._talk.held.append((peer, m.Read(number=number, index=index)))
-
-    # --- leadership on request ---
-
-    def _take_transfer(self, now: float) -> None:
-        transfer = self._transfer
-        if transfer is None:
-            return
-        if now >= transfer.until or self._leader() not in (self.name, None):
-            self._transfer = None
-            return
-        if not self.core.leads:
-            return  # It has worked, and whoever leads now will be heard of: proposals wait for that.
-        counted = [peer.name for peer in self.peers.values() if peer.counted and peer.linked]
-        target = transfer.target or max(counted, key=self.core.match_index, default=None)
-        if target not in counted or now - transfer.asked_at < TRANSFER_REPEAT_S:
-            return
-        if self.core.match_index(target) == self._journal.last_index:
-            transfer.asked_at = now
-            self._ports.way.send(target, m.TimeoutNow(term=self.core.term))
