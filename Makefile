@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev check lint types contracts format test test-unit fuzz simulate lock clean docs
+.PHONY: help setup demo dev check lint types contracts format test test-unit fuzz simulate chaos lock clean docs
 
 help:  ## What there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ NODES ?= 3
 
 simulate: setup  ## The log in one process, with SEEDS=1000 seeds of everything that can happen to NODES=3 nodes
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --nodes $(NODES) --processes $$(nproc)
+
+PART ?= 1
+SEED ?= 1
+
+chaos: setup  ## Three real nodes under load, killed, stopped, cut off, replaced (a quarter of an hour; PART=0.1 of it)
+	$(BIN)/python -m tests.chaos --part $(PART) --seed $(SEED)
 
 docs: setup  ## Write the generated pages of docs/ again
 	$(BIN)/python -m tests.harness.generate_docs

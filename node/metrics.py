@@ -27,6 +27,8 @@ class Reading:
     term: int
     applied_index: int
     apply_errors: int
+    disk_full: bool
+    torn_frames: int
     tasks: Tally[State]
     unplaceable: Tally[str]
     context_up: dict[str, bool]
@@ -94,6 +96,8 @@ class _Gauges(Collector):
         yield _gauge("raft_term", "The current term.", {(): now.term})
         yield _gauge("raft_applied_index", "The last entry applied here.", {(): now.applied_index})
         yield _gauge("apply_errors_total", "Entries that could not be applied; must stay 0.", {(): now.apply_errors})
+        yield _gauge("raft_disk_full", "1 while the log's disk has no room.", {(): float(now.disk_full)})
+        yield _gauge("raft_torn_frames", "Unfinished writes cut at this start: 1 or 0.", {(): now.torn_frames})
         yield _gauge("tasks", "Tasks by state.", {(s.value,): now.tasks[s] for s in State}, "state")
         waiting: dict[tuple[str, ...], float] = {(code,): count for code, count in now.unplaceable.items()}
         yield _gauge("unplaceable_tasks", "Queued tasks that no node can take now.", waiting, "reason")

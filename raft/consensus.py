@@ -21,6 +21,7 @@ from raftsman.raft.journal import Journal
 from raftsman.raft.log_thread import LogThread
 from raftsman.raft.participant import Participant, Ports, Standing
 from raftsman.raft.peers import Broken
+from raftsman.raft.shipping import COMPACT_ENTRIES
 from raftsman.raft.snapshots import SnapshotStore
 from raftsman.raft.transport import Self, Transport
 from raftsman.raft.waiting import Answer, Answered
@@ -52,7 +53,8 @@ class Consensus:
 
     *members* maps node names to ``host:port``; the log's files lie in the folder of *journal*; *apply* is called
     with (bytes, index) for each committed command, in order, on the log's thread, and after a restart again for what
-    no snapshot of *rows* holds. *ended* is called there with a sentence when the node must not go on.
+    no snapshot of *rows* holds. *compact_entries*: after so many a snapshot is due, or as many as there are rows.
+    *ended* is called there with a sentence when the node must not go on.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Consensus:
         monotonic: Callable[[], float],
         cluster: str = "raftsman",
         rows: Rows | None = None,
+        compact_entries: int = COMPACT_ENTRIES,
         ended: Callable[[str], None] = lambda _why: None,
     ) -> None:
         if name not in members:
@@ -79,6 +82,7 @@ class Consensus:
         self._folder = journal.parent
         self._election_timeout_s = election_timeout_s
         self._machine = _Machine(apply, rows)
+        self._compact_entries = compact_entries
         self._monotonic = monotonic
         self._cluster = cluster
         self._ended = ended
@@ -127,6 +131,7 @@ class Consensus:
                 name=self._name,
                 members=self._members,
                 election_timeout_s=self._election_timeout_s,
+                compact_entries=self._compact_entries,
                 ports=Ports(
                     clock=self._monotonic,
                     random=random.SystemRandom().random,
@@ -189,6 +194,11 @@ class Consensus:
     def behind(self) -> dict[str, int]:
         """Return how many entries every other node is not known to have; empty when this node does not lead."""
         return self._running().participant.behind()
+
+    @property
+    def torn_frames(self) -> int:
+        """How many writes at the journal's end were unfinished when it was opened, and cut: 1 or 0."""
+        return self._running().torn_frames
 
     def troubles(self) -> list[tuple[str, str]]:
         """Return what keeps this node from taking its full part: codes and sentences."""

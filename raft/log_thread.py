@@ -33,6 +33,7 @@ class LogThread:
     ) -> None:
         self.participant = participant
         self.over = threading.Event()
+        self.torn_frames = journal.torn_frames
         self._transport = transport
         self._journal = journal
         self._ended = ended

@@ -44,6 +44,7 @@ class Peer:
     name: str
     linked: bool = False
     counted: bool = False  # A member whose disk holds what it said; see ``founding``.
+    disk_full: bool = False
     muted: bool = True  # The core sends it nothing in this tick.
     cut_short: bool = False  # The core had more for it than there was room for.
     incarnation: str = ""

@@ -290,6 +290,10 @@ class Replica:
         """Return what keeps this node from taking its full part in the log: codes and sentences."""
         return self._running().troubles()
 
+    def torn_frames(self) -> int:
+        """Return how many writes at the journal's end were unfinished when this node started, and cut: 1 or 0."""
+        return self._running().torn_frames
+
     def silent_for_s(self) -> dict[str, float]:
         """Return how many seconds each other node has been silent."""
         return self._running().silent_for_s()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from raftsman.node.http.answers import find_task, json_response
+from raftsman.node.http.answers import json_response, task_in
 from raftsman.node.http.problems import Problem, invalid_parameter
 from raftsman.node.http.site import (
     Site,
@@ -44,14 +44,15 @@ async def get_events(request: web.Request) -> web.StreamResponse:
         changes_as_they_come = _all_changes(site, after or (0, 0), follow=follow)
         return await stream(request, _written(changes_as_they_come, media_type), content_type=media_type)
     changes = site.feed.after(*(after or (0, 0)), limit=limit + 1)
-    return _page(site, changes, limit)
+    return _page(changes, limit, site.feed.index)
 
 
 async def get_task_events(request: web.Request) -> web.StreamResponse:
     """Give the changes of one task that its row keeps, the oldest first; with ``follow``, until it has ended."""
     site = site_of(request)
     known_parameters(request, "after", "limit", "follow")
-    task = find_task(site, request.match_info["task_id"])
+    task_id = request.match_info["task_id"]
+    task, index = site.replica.read(lambda table: (task_in(table, task_id), table.index))
     after = _after(request) or (0, 0)
     limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
     media_type = stream_type(request)
@@ -62,13 +63,13 @@ async def get_task_events(request: web.Request) -> web.StreamResponse:
     if media_type:
         changes_as_they_come = _task_changes(site, task.task_id, after, follow=follow)
         return await stream(request, _written(changes_as_they_come, media_type), content_type=media_type)
-    return _page(site, changes, limit)
+    return _page(changes, limit, index)
 
 
-def _page(site: Site, changes: list[Change], limit: int) -> web.Response:
+def _page(changes: list[Change], limit: int, index: int) -> web.Response:
     events = [event_view(change) for change in changes[:limit]]
     following = events[-1]["id"] if len(changes) > limit else None
-    return json_response({"items": events, "next": following, "index": site.feed.index})
+    return json_response({"items": events, "next": following, "index": index}, index=index)
 
 
 async def _written(changes: AsyncIterator[Change], media_type: str) -> AsyncIterator[bytes]:

@@ -21,7 +21,7 @@ METRICS = {
     "raft_commit_duration_seconds", "apply_errors_total", "tasks", "tasks_finished_total", "task_wait_seconds",
     "attempt_run_seconds", "attempts_started_total", "attempts_adopted_total", "duplicate_jobs_total",
     "unplaceable_tasks", "context_up", "context_requests_total", "http_requests_total",
-    "http_request_duration_seconds", "watchers",
+    "http_request_duration_seconds", "watchers", "raft_disk_full", "raft_torn_frames",
 }  # fmt: skip
 
 

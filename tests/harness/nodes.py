@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from raftsman.client import Client
 NAMES = ("alpha", "beta", "gamma")
 READY_S = 20.0
 STOP_S = 10.0
+_PORTS = (10_000, 32_000)
 
 T = TypeVar("T")
 
@@ -171,11 +173,20 @@ class NodeGroup:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of loopback that nobody listens on at the moment.
+
+    It is below those that the system gives to outgoing connections: a node that is started again finds it free.
+    """
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def raft_addresses(names: Sequence[str] = NAMES) -> dict[str, str]:
+    """Return an address of loopback for the log of each node."""
+    return {name: f"127.0.0.1:{free_port()}" for name in names}
 
 
 @contextmanager
@@ -187,15 +198,16 @@ def node_group(
     more_toml: str = "",
     token: str | None = None,
     environment: Mapping[str, str] | None = None,
+    members_of: Callable[[str], Mapping[str, str]] | None = None,
 ) -> Iterator[NodeGroup]:
     """Start a cluster under *directory* and end its processes afterwards.
 
     *kubeconfig*: whose contexts the nodes reach; None: they have none. *more_toml* is appended to every node's
-    settings. *token*: asked of every client.
+    settings. *token*: asked of every client. *members_of* gives each node its own list of members, with its own
+    address in it; None: all have the same.
     """
     group = NodeGroup(token=token)
-    ports = {name: (free_port(), free_port()) for name in names}
-    members = ", ".join(f'"{name}=127.0.0.1:{raft}"' for name, (_, raft) in ports.items())
+    addresses = raft_addresses(names)
     auth = ""
     if token is not None:
         token_file = directory / "token"
@@ -205,7 +217,10 @@ def node_group(
     empty = directory / "empty.kubeconfig"
     empty.write_text('{"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}')
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAFTSMAN_")}
-    for name, (http, _) in ports.items():
+    for name in names:
+        http = free_port()
+        told = members_of(name) if members_of else addresses
+        members = ", ".join(f'"{member}={address}"' for member, address in told.items())
         config = directory / f"{name}.toml"
         config.write_text(
             f'name = "{name}"\ndata_dir = "{directory / name}"\n'
