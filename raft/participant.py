@@ -213,7 +213,7 @@ class Participant:
         return bool(
             self._inbox
             or (self._queue and self._transfer is None)
-            or (self._reads and self.core.leads)
+            or (self._reads and self.core.leads and self._talk.knows_commits())
             or self.core.applied_index < self.core.commit_index
             or (self.core.leads and self._talk.sent_up_to != (self._journal.last_index, self.core.commit_index))
         )
@@ -449,8 +449,8 @@ class Participant:
             return
         reads, self._reads = self._reads, deque()
         if self.core.leads:
-            if self._journal.term_at(self.core.commit_index) != self.core.term:
-                self._reads = reads  # What was committed before this term is not known yet.
+            if not self._talk.knows_commits():
+                self._reads = reads
                 return
             for reading in reads:
                 reading.seq, reading.index = self._talk.seq + 1, self.core.commit_index
