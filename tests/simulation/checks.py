@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from raftsman.raft.core import Core
 from raftsman.raft.journal import Journal
 from raftsman.raft.lifecycle import RANK
 from raftsman.raft.messages import Ack, AskVote, Message, Vote
@@ -15,6 +16,10 @@ from raftsman.raft.participant import MAX_QUEUED, Participant
 from raftsman.raft.records import Change, Task
 from raftsman.raft.table import TaskTable
 from raftsman.raft.waiting import Answer
+from tests.harness.simulated_disk import SimulatedDisk
+
+MAX_OPEN_FILES = 12
+"""The segment in use and the next, a snapshot that is written, one that comes, one for each peer that gets it."""
 
 
 class Violation(BaseException):
@@ -88,9 +93,15 @@ class Checks:
             if index in self.committed and self.committed[index][0] != journal.term_at(index):
                 _fail(f"{node} starts with another entry {index} than was committed")
 
-    def ticked(self, node: str, life: int, participant: Participant, journal: Journal) -> None:
-        """*node* has done a step."""
-        core = participant.core
+    def counted(self, node: str, participant: Participant, disk: SimulatedDisk) -> None:
+        """*node* has done a step: nothing may have piled up."""
+        if len(participant.waiting) > MAX_QUEUED:
+            _fail(f"{node} has {len(participant.waiting)} waiting")
+        if disk.open_files > MAX_OPEN_FILES:
+            _fail(f"{node} has {disk.open_files} files open")
+
+    def ticked(self, node: str, life: int, core: Core, journal: Journal) -> None:
+        """*node* has done a step after which it stands elsewhere."""
         seen = self._lives.setdefault((node, life), _Life())
         term, commit_index, applied_index = core.term, core.commit_index, core.applied_index
         if term < seen.term or commit_index < seen.commit_index or applied_index < seen.applied_index:
@@ -105,8 +116,6 @@ class Checks:
         if commit_index > seen.commit_index:
             self._commits(node, journal, term, range(seen.commit_index + 1, commit_index + 1))
         seen.term, seen.commit_index, seen.applied_index = term, commit_index, applied_index
-        if len(participant.waiting) > MAX_QUEUED:
-            _fail(f"{node} has {len(participant.waiting)} waiting")
 
     def _leads(self, node: str, life: int, term: int, journal: Journal) -> None:
         other = self.leaders.setdefault(term, (node, life))

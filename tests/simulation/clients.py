@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 WISHES = 12
 """Open at a time; bursts come on top."""
 PATIENCE_S = (0.5, 2.5)
+AGAIN_S, AGAIN_AT_MOST_S = 0.04, 0.4
+"""When it is asked again: longer each time."""
 AT_ONCE = 40
 CONTEXT = ContextName("prod")
 
@@ -235,7 +237,8 @@ class Clients:
         if doubtful and isinstance(wish.command, Submit):
             self.doubtful.add(wish.command.task_id)
         if isinstance(wish.command, Submit | MemberJoined | FoundCluster) or (wish.tries < 2 and not self._stopped):
-            self.world.timeline.after(self.random.uniform(0.02, 0.2), lambda: self._ask(wish))
+            delay_s = min(AGAIN_S * wish.tries, AGAIN_AT_MOST_S)
+            self.world.timeline.after(self.random.uniform(delay_s / 2, delay_s), lambda: self._ask(wish))
         else:
             self._done(wish)
 

@@ -57,7 +57,7 @@ def _live_through_trouble(world: World) -> int:
     random = Random(f"{world.seed}/troubles")
     weights = troubles.drawn(random)
     wanted, made = random.randint(LEAST_TROUBLES, LEAST_TROUBLES + 8), 0
-    pace_s = random.choice((0.3, 0.6, 0.9))
+    pace_s = random.choice((0.2, 0.4, 0.8))
     for host in world.hosts.values():
         host.clock.run_at(2 ** random.uniform(-1, 1))
         host.start_later(random.uniform(0, 0.3))

@@ -67,6 +67,20 @@ def test_a_seed_that_fails_is_reported_with_the_command_that_shows_it(
     assert said.splitlines()[-1] == f"seeds=1 faults=23 violations=1 trace={command.digest_of(['abc'])}"
 
 
+def test_a_process_that_stands_still_does_nothing_until_it_goes_on() -> None:
+    world = World(1)
+    for host in world.hosts.values():
+        host.start()
+    assert world.timeline.run(until=10, over=lambda: len(world.leaders()) == 1)
+    (old,) = world.leaders()
+    old.pause(2.0)
+    operations = old.disk.operations
+    assert world.timeline.run(until=world.timeline.now + 1.9, over=lambda: len(world.leaders()) == 2)
+    assert old in world.leaders(), "it does not know that it leads no more"
+    assert old.disk.operations == operations
+    assert world.timeline.run(until=world.timeline.now + 2, over=lambda: old not in world.leaders())
+
+
 def test_an_exception_of_a_node_is_a_violation_and_not_the_end_of_the_simulation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
