@@ -12,12 +12,14 @@ from raftsman.raft.core import Core
 from raftsman.raft.journal import Journal
 from raftsman.raft.lifecycle import RANK
 from raftsman.raft.messages import Ack, AskVote, Message, Vote
-from raftsman.raft.participant import MAX_QUEUED, Participant
 from raftsman.raft.records import Change, Task
 from raftsman.raft.table import TaskTable
 from raftsman.raft.waiting import Answer
-from tests.harness.simulated_disk import SimulatedDisk
 
+MAX_WAITING = 5_000
+"""Commands and reads on one node: clients ask for a hundred a second at most, and a node gives up after ten."""
+MAX_UNDER_WAY = 5_000
+"""Frames from one node."""
 MAX_OPEN_FILES = 12
 """The segment in use and the next, a snapshot that is written, one that comes, one for each peer that gets it."""
 
@@ -61,6 +63,8 @@ class Checks:
     refused: set[bytes] = field(default_factory=set)
     acknowledged: dict[int, Proposal] = field(default_factory=dict)
     highest_acknowledged: int = 0
+    reads: int = 0
+    """Consistent reads that were answered."""
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Task → attempt and rank of its state."""
     ended: dict[str, Task] = field(default_factory=dict)
@@ -93,12 +97,14 @@ class Checks:
             if index in self.committed and self.committed[index][0] != journal.term_at(index):
                 _fail(f"{node} starts with another entry {index} than was committed")
 
-    def counted(self, node: str, participant: Participant, disk: SimulatedDisk) -> None:
+    def counted(self, node: str, *, waiting: int, open_files: int, under_way: int) -> None:
         """*node* has done a step: nothing may have piled up."""
-        if len(participant.waiting) > MAX_QUEUED:
-            _fail(f"{node} has {len(participant.waiting)} waiting")
-        if disk.open_files > MAX_OPEN_FILES:
-            _fail(f"{node} has {disk.open_files} files open")
+        if waiting > MAX_WAITING:
+            _fail(f"{waiting} wait on {node}")
+        if open_files > MAX_OPEN_FILES:
+            _fail(f"{node} has {open_files} files open")
+        if under_way > MAX_UNDER_WAY:
+            _fail(f"{node} has {under_way} frames under way")
 
     def ticked(self, node: str, life: int, core: Core, journal: Journal) -> None:
         """*node* has done a step after which it stands elsewhere."""
@@ -227,6 +233,7 @@ class Checks:
 
     def read(self, node: str, floor: int, index: int, applied_index: int) -> None:
         """A consistent read that began when *floor* was acknowledged is answered."""
+        self.reads += 1
         if index < floor or applied_index < index:
             _fail(
                 f"a consistent read on {node} sees entry {min(index, applied_index)}, {floor} was acknowledged before"

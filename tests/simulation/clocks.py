@@ -6,6 +6,7 @@ from tests.simulation.timeline import Timeline
 
 BOOTED_S = 1000.0
 EPOCH_MS = 1_760_000_000_000
+BACK_AT_MOST_S = 2.0
 
 
 class Clock:
@@ -17,6 +18,8 @@ class Clock:
         self._reading = BOOTED_S + random.uniform(0, 1e6)
         self._wall_offset_ms = random.randint(-3_600_000, 3_600_000)
         self.rate = 1.0
+        self.is_behind = False
+        """Whether it has gone back so far that what waits for an instant may wait for long."""
 
     def monotonic(self, ahead_s: float = 0.0) -> float:
         """Return what the machine takes, in *ahead_s*, for the time since some instant, in seconds."""
@@ -34,6 +37,7 @@ class Clock:
     def jump(self, seconds: float) -> None:
         """Let the monotonic clock jump."""
         self._reading += seconds
+        self.is_behind = self.is_behind or seconds < -BACK_AT_MOST_S
 
     def jump_wall(self, milliseconds: int) -> None:
         """Let somebody set the time of day."""

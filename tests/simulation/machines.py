@@ -62,6 +62,7 @@ class Host:
             self.fails_disk_in -= 1
             if self.fails_disk_in <= 0:
                 self.fails_disk_in, self._disk_has_failed = None, True
+                self.world.faults["failing disk"] += 1
                 self.note(f"the disk fails at {operation.kind} {operation.name}")
                 raise OSError(EIO, "Input/output error")
 
@@ -71,6 +72,7 @@ class Host:
             self._dies_in -= 1
             if self._dies_in <= 0:
                 self._dies_in = None
+                self.world.faults[f"death at {step.split(maxsplit=1)[0]}"] += 1
                 self.note(f"dies at {step}")
                 raise Crash(step)
 

@@ -176,7 +176,12 @@ class Process:
     def _look(self) -> None:
         """Check what the tick has done, if there is a difference."""
         checks, participant, journal = self.host.world.checks, self.participant, self.journal
-        checks.counted(self.name, participant, self.host.disk)
+        checks.counted(
+            self.name,
+            waiting=len(participant.waiting),
+            open_files=self.host.disk.open_files,
+            under_way=sum(len(link.lanes[self.name].frames) for link in self._open),
+        )
         core, stage, full = participant.core, participant.identity.stage, participant.disk_full
         ends = journal.last_index, journal.synced_index, core.commit_index, core.applied_index
         standing = (core.leads, core.term, ends, stage, full)
