@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.simulation.many import be_quiet, run_seeds
+from tests.simulation.many import get_ready, run_seeds
 from tests.simulation.record import Summary, as_line
 from tests.simulation.run import Result, run_seed
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     began = time.monotonic()
     if asked.seed is not None:
-        be_quiet()
+        get_ready()
         results: Iterable[Result] = [run_seed(asked.seed, nodes=asked.nodes, show=_say if asked.trace else None)]
     else:
         seeds = range(asked.first, asked.first + asked.seeds)
