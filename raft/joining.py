@@ -80,6 +80,8 @@ class Joining:
 
     def advance(self) -> None:
         """Go on with the founding as far as it goes. Raises DiskFull, DiskFailed."""
+        if self.identity.counts:
+            return
         while (after := advance(self.identity, self.talk.peers, self._statuses)) != self.identity:
             self._become(after)
 

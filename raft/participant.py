@@ -211,7 +211,7 @@ class Participant:
         return bool(
             self._inbox
             or (self._queue and self._may_hand_over())
-            or (self._reads and self.core.leads)
+            or (self._reads and self.core.leads and self._talk.knows_commits())
             or self.core.applied_index < self.core.commit_index
             or (self.core.leads and self._talk.sent_up_to != (self._journal.last_index, self.core.commit_index))
             or any(peer.cut_short and self._talk.has_room(peer.name) for peer in self.peers.values())
@@ -446,11 +446,10 @@ class Participant:
         if len(message.command) > COMMAND_BYTES:
             self._ports.way.close(peer.name, f"a command of {len(message.command)} bytes")
             return
+        placed = m.Proposed(number=message.number, index=0, term=0)
         if self.core.leads and not self._handover.is_open and not self._refuses:
             self.core.append([message.command])
             placed = m.Proposed(number=message.number, index=self._journal.last_index, term=self.core.term)
-        else:
-            placed = m.Proposed(number=message.number, index=0, term=0)
         self._ports.way.send(peer.name, placed)  # It promises nothing; it must arrive before the commit does.
 
     def _on_proposed(self, placed: m.Proposed, now: float) -> None:
@@ -470,8 +469,8 @@ class Participant:
             return
         reads, self._reads = self._reads, deque()
         if self.core.leads:
-            if self._journal.term_at(self.core.commit_index) != self.core.term:
-                self._reads = reads  # What was committed before this term is not known yet.
+            if not self._talk.knows_commits():
+                self._reads = reads
                 return
             for reading in reads:
                 reading.seq, reading.index = self._talk.seq + 1, self.core.commit_index

@@ -6,8 +6,7 @@ likes: any pages of it, or those written first, one of them perhaps torn between
 """
 
 import errno
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -213,13 +212,8 @@ class SimulatedDisk:
         if self._down or life != self.life:
             raise Crash("the process is dead")
         self.operations += 1
-        with self._dying():
-            self.before(operation)
-
-    @contextmanager
-    def _dying(self) -> Iterator[None]:
         try:
-            yield
+            self.before(operation)
         except OSError:
             raise
         except BaseException:

@@ -45,7 +45,11 @@ if TYPE_CHECKING:
 WISHES = 12
 """Open at a time; bursts come on top."""
 PATIENCE_S = (0.5, 2.5)
+AGAIN_S, AGAIN_AT_MOST_S = 0.06, 0.6
+"""When it is asked again: longer each time."""
 AT_ONCE = 40
+WISHES_A_READ = 3
+"""A consistent read costs more messages than a command."""
 CONTEXT = ContextName("prod")
 
 
@@ -89,7 +93,7 @@ class Clients:
         for command in [FoundCluster(uuid="c-1"), *joined]:
             self._wish(command)
         self._again(self._work)
-        self._again(self._look)
+        self._again(self._look, times=WISHES_A_READ)
 
     def stop(self) -> None:
         """Wish for nothing new; what is open is still asked for."""
@@ -101,8 +105,8 @@ class Clients:
 
     # --- what they want ---
 
-    def _again(self, work: Callable[[], None]) -> None:
-        self.world.timeline.after(self.random.expovariate(1 / self._busy_s), work)
+    def _again(self, work: Callable[[], None], *, times: int = 1) -> None:
+        self.world.timeline.after(self.random.expovariate(1 / self._busy_s) * times, work)
 
     def _work(self) -> None:
         """Want something, whatever became of what was wanted before: trouble shows in what people do meanwhile."""
@@ -121,7 +125,7 @@ class Clients:
     def _look(self) -> None:
         if self._stopped:
             return
-        self._again(self._look)
+        self._again(self._look, times=WISHES_A_READ)
         process = self._some_node()
         if process is not None:
             self._read(process)
@@ -235,7 +239,8 @@ class Clients:
         if doubtful and isinstance(wish.command, Submit):
             self.doubtful.add(wish.command.task_id)
         if isinstance(wish.command, Submit | MemberJoined | FoundCluster) or (wish.tries < 2 and not self._stopped):
-            self.world.timeline.after(self.random.uniform(0.02, 0.2), lambda: self._ask(wish))
+            delay_s = min(AGAIN_S * wish.tries, AGAIN_AT_MOST_S)
+            self.world.timeline.after(self.random.uniform(delay_s / 2, delay_s), lambda: self._ask(wish))
         else:
             self._done(wish)
 

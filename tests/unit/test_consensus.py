@@ -128,6 +128,11 @@ def test_two_nodes_never_open_one_journal(tmp_path: Path) -> None:
     other.stop()
 
 
+def lose(directory: Path, pattern: str) -> None:
+    for lost in directory.glob(pattern):
+        lost.unlink()
+
+
 @pytest.mark.parametrize(
     ("file", "fault"),
     [("identity", "the file is missing, but there is a log beside it"), ("journal-*", "there is no journal beside it")],
@@ -140,8 +145,7 @@ async def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_
     log.start()
     await leads(log)
     log.stop()
-    for lost in tmp_path.glob(file):
-        lost.unlink()
+    lose(tmp_path, file)
     with pytest.raises(ConsensusError, match=rf"^{tmp_path}/identity: offset 0: .*{fault}; .*with an empty one"):
         consensus(tmp_path, address).start()
 
