@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
+from string import ascii_lowercase
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from tests.harness.nodes import NodeGroup, NodeProcess
 
 CONTEXT = "dark"
 """A context that no node reaches: its tasks wait until they are cancelled."""
-ANSWER_WITHIN_S = 4.0
+ANSWER_WITHIN_S = 2.0
 """Shorter than a node's own deadline, so that clients give up, too; they go on at another node."""
 MOST_WAITING = 12
 RECENT = 60
@@ -111,7 +112,14 @@ class Notes:
         self._lock = threading.Lock()
         self._history: list[Operation] = []
         self._recent: list[str] = []
+        self._shifts = 0
         self.acknowledged = 0
+
+    def begin_shift(self) -> int:
+        """Return a number for the clients that begin now: no two have the same names."""
+        with self._lock:
+            self._shifts += 1
+            return self._shifts
 
     def add(self, operation: Operation) -> None:
         """Write down *operation*."""
@@ -254,8 +262,9 @@ def clients(group: NodeGroup, random: Random, notes: Notes, *, pace_s: float, fi
     def client(name: str) -> Client:
         return Client(name, group, notes, Random(random.random()), pace_s=pace_s)
 
-    works = [client(f"c{number}").run for number in range(CLIENTS)]
-    works += [client(f"filler{number}").fill for number in range(fillers)]
+    shift = notes.begin_shift()
+    works = [client(f"{shift}{letter}").run for letter in ascii_lowercase[:CLIENTS]]
+    works += [client(f"filler{shift}{letter}").fill for letter in ascii_lowercase[:fillers]]
     with ThreadPoolExecutor(len(works)) as pool:
         running = [pool.submit(work, over) for work in works]
         try:

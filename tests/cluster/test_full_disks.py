@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.clients import Notes, Told, ask, clients, waiting
 from tests.chaos.faults import reason
-from tests.chaos.rounds import reckon
+from tests.chaos.rounds import OFTEN_COMPACTED, SHELL, reckon
 from tests.harness.history import faults_of
 from tests.harness.nodes import NAMES, NodeGroup, NodeProcess, eventually, node_group
 from tests.harness.small_disks import NoSmallDisks, SmallDisk, small_disk
@@ -50,8 +50,8 @@ def place(tmp_path: Path, kubeconfig: Path) -> Iterator[Place]:
             node_group(
                 tmp_path,
                 kubeconfig=kubeconfig,
-                more_toml="[executor]\nallow_shell = true\n",
-                environment={"RAFTSMAN_RAFT__COMPACT_ENTRIES": "100"},
+                more_toml=SHELL,
+                environment=OFTEN_COMPACTED,
                 within=within,
             )
         )
