@@ -22,7 +22,8 @@ from tests.harness.nodes import NodeGroup, NodeProcess
 
 CONTEXT = "dark"
 """A context that no node reaches: its tasks wait until they are cancelled."""
-ANSWER_WITHIN_S = 2.0
+ANSWER_WITHIN_S = 4.0
+PATIENCE_S = (0.3, 2.5)
 """Shorter than a node's own deadline, so that clients give up, too; they go on at another node."""
 MOST_WAITING = 12
 RECENT = 60
@@ -237,7 +238,7 @@ class Client:
         """Ask *node*, and write down the answer."""
         reads = kind in (Kind.READ, Kind.CONSISTENT_READ)
         called_at = time.monotonic()
-        told = ask(node, "GET" if reads else "POST", path, body)
+        told = ask(node, "GET" if reads else "POST", path, body, within_s=self._random.uniform(*PATIENCE_S))
         returned_at = time.monotonic()
         answer = answer_to_read(told) if reads else answer_to_write(told)
         self._notes.add(

@@ -20,6 +20,7 @@ CLOSED_PORT = 1  # Of loopback: nothing listens on tcpmux any more.
 SHELL = "[executor]\nallow_shell = true\nslots = 4\n"
 OFTEN_COMPACTED = {"RAFTSMAN_RAFT__COMPACT_ENTRIES": "100"}
 PAGE_ROWS = 1000
+CUTTING = (Trouble.CUT, Trouble.SEVERAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ def run_round(trouble: Trouble, count: int, directory: Path, *, seed: int) -> Re
     random, notes = Random(seed), Notes()
     aimed = trouble is Trouble.AT_COMPACTION
     with ExitStack() as stack:
-        cuts = stack.enter_context(Cuts(raft_addresses())) if trouble is Trouble.CUT else None
+        cuts = stack.enter_context(Cuts(raft_addresses())) if trouble in CUTTING else None
         kubeconfig = write_kubeconfig(directory / "kubeconfig", f"http://127.0.0.1:{CLOSED_PORT}", name=CONTEXT)
         group = stack.enter_context(
             node_group(
