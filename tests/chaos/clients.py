@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from string import ascii_lowercase
 from typing import Any
@@ -101,9 +102,17 @@ def waiting(task_id: str) -> Json:
     return {"taskId": task_id, "type": "k8s_job", "k8sJob": {"clusterContext": CONTEXT, "image": "busybox"}}
 
 
-def command(task_id: str) -> Json:
-    """Return a task that is over at once."""
-    return {"taskId": task_id, "type": "shell", "shell": {"command": "true"}}
+def command(task_id: str, marks: Path) -> Json:
+    """Return a task that is over at once; each attempt leaves a line in a file of its own."""
+    mark = f'echo ran >> "{marks}/$RAFTSMAN_TASK_ID.$RAFTSMAN_ATTEMPT"'
+    return {"taskId": task_id, "type": "shell", "shell": {"command": mark}}
+
+
+def marks_of(group: NodeGroup) -> Path:
+    """Return the folder where the commands of *group*'s nodes leave their marks."""
+    marks = next(iter(group.nodes.values())).config.parent / "marks"
+    marks.mkdir(exist_ok=True)
+    return marks
 
 
 class Notes:
@@ -150,6 +159,7 @@ class Client:
     def __init__(self, name: str, group: NodeGroup, notes: Notes, random: Random, *, pace_s: float) -> None:
         self._name = name
         self._nodes = list(group.nodes.values())
+        self._marks = marks_of(group)
         self._notes = notes
         self._random = random
         self._pace_s = pace_s
@@ -172,7 +182,7 @@ class Client:
             self._submit()
         elif chance < 0.52 and self._submitted:
             task_id = self._random.choice(self._submitted[-RECENT:])
-            again = command(task_id) if task_id.startswith("shell-") else waiting(task_id)
+            again = command(task_id, self._marks) if task_id.startswith("shell-") else waiting(task_id)
             self._write(Kind.SUBMIT, task_id, "/v1/tasks", again)
         else:
             self._read()
@@ -183,7 +193,7 @@ class Client:
         task_id = f"{'shell' if runs else 'wait'}-{self._name}-{self._number}"
         self._notes.name(task_id)
         answer = self._write(
-            Kind.SUBMIT, task_id, "/v1/tasks", command(task_id) if runs else waiting(task_id), give_up=True
+            Kind.SUBMIT, task_id, "/v1/tasks", command(task_id, self._marks) if runs else waiting(task_id), give_up=True
         )
         if isinstance(answer, Done):
             self._submitted.append(task_id)

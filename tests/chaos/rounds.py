@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.chaos.clients import CONTEXT, Client, Notes, ask, clients
+from tests.chaos.clients import CONTEXT, Client, Notes, ask, clients, marks_of
 from tests.chaos.faults import Stage, Trouble, cause
 from tests.harness.cuts import Cuts
 from tests.harness.fake_kubernetes import write_kubeconfig
@@ -68,6 +68,7 @@ def run_round(trouble: Trouble, count: int, directory: Path, *, seed: int) -> Re
                 cause(stage, trouble)
         history = notes.history()
         stories = reckon(group)
+        twice = run_twice(marks_of(group))
     return Result(
         trouble=trouble,
         count=count,
@@ -75,7 +76,7 @@ def run_round(trouble: Trouble, count: int, directory: Path, *, seed: int) -> Re
         seconds=time.monotonic() - began,
         operations=tally(history),
         tasks=len(stories),
-        faults=faults_of(history, stories),
+        faults=[*faults_of(history, stories), *twice],
         writes_again_s=stage.writes_again_s,
         details=Counter(stage.details),
     )
@@ -99,6 +100,12 @@ def reckon(group: NodeGroup) -> dict[str, Story]:
     assert len({state_hash for _, state_hash in hashes.values()}) == 1, f"the nodes have diverged: {hashes}"
     node = group.running()[0]
     return {row["taskId"]: _story(node, row["taskId"]) for row in _rows(node)}
+
+
+def run_twice(marks: Path) -> list[Fault]:
+    """Return the attempts that ran more than once, by the *marks* that they left."""
+    runs = {mark.name: len(mark.read_text().splitlines()) for mark in marks.iterdir()}
+    return [Fault("doubled", f"attempt {name} ran {count} times") for name, count in runs.items() if count > 1]
 
 
 def _rows(node: NodeProcess, query: str = "") -> list[Any]:
