@@ -249,6 +249,10 @@ def _replace(stage: Stage) -> None:
     shutil.rmtree(data_of(node))
     stage.rest(0.5)
     node.start()
+    if stage.random.random() < 0.3:  # It dies again while it catches up.
+        stage.rest(2.0)
+        node.kill()
+        node.start()
 
 
 def _replace_with_one_down(stage: Stage) -> None:
