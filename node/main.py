@@ -106,6 +106,7 @@ class Node:
             now=now,
             new_id=lambda: uuid.uuid4().hex,
             on_applied=self._on_applied,
+            on_restored=self.feed.begin_behind,
             on_committed=self.metrics.commit_seconds.observe,
         )
         self._entries = context_entries(settings)

@@ -71,8 +71,9 @@ def _settle(waiter: "asyncio.Future[T]", answered: T) -> None:
 class Replica:
     """The table of this node, and the way to change it.
 
-    *on_applied* is called after every entry, with its index and the visible changes, on the log's thread;
-    *on_committed* with the seconds from each proposal made here to its application.
+    *on_applied* is called after every entry, with its index and the visible changes, on the log's thread; *on_restored*
+    there with the last index that a snapshot took the place of; *on_committed* with the seconds from each proposal made
+    here to its application.
     """
 
     def __init__(
@@ -81,11 +82,13 @@ class Replica:
         now: Callable[[], Instant],
         new_id: Callable[[], str],
         on_applied: Callable[[int, tuple[Change, ...]], None],
+        on_restored: Callable[[int], None] = lambda _index: None,
         on_committed: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._now = now
         self._new_id = new_id
         self._on_applied = on_applied
+        self._on_restored = on_restored
         self._on_committed = on_committed
         self._table = TaskTable()
         self._lock = threading.Lock()
@@ -266,7 +269,7 @@ class Replica:
         with self._lock:
             self._table = table
             self._marks = Marks()
-        self._on_applied(index, ())
+        self._on_restored(index)
 
     # --- reads ---
 

@@ -35,6 +35,7 @@ FULL: dict[Trouble, Share] = {
     Trouble.LEADER: Share(30, 30),
     Trouble.PAUSE: Share(20, 20),
     Trouble.CUT: Share(20, 20),
+    Trouble.SEVERAL: Share(20, 20),
     Trouble.REPLACE: Share(18, 18),
     Trouble.REPLACE_WITH_ONE_DOWN: Share(2, 2),
 }

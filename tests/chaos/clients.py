@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
+from string import ascii_lowercase
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +24,7 @@ from tests.harness.nodes import NodeGroup, NodeProcess
 CONTEXT = "dark"
 """A context that no node reaches: its tasks wait until they are cancelled."""
 ANSWER_WITHIN_S = 4.0
+PATIENCE_S = (0.3, 2.5)
 """Shorter than a node's own deadline, so that clients give up, too; they go on at another node."""
 MOST_WAITING = 12
 RECENT = 60
@@ -99,9 +102,17 @@ def waiting(task_id: str) -> Json:
     return {"taskId": task_id, "type": "k8s_job", "k8sJob": {"clusterContext": CONTEXT, "image": "busybox"}}
 
 
-def command(task_id: str) -> Json:
-    """Return a task that is over at once."""
-    return {"taskId": task_id, "type": "shell", "shell": {"command": "true"}}
+def command(task_id: str, marks: Path) -> Json:
+    """Return a task that is over at once; each attempt leaves a line in a file of its own."""
+    mark = f'echo ran >> "{marks}/$RAFTSMAN_TASK_ID.$RAFTSMAN_ATTEMPT"'
+    return {"taskId": task_id, "type": "shell", "shell": {"command": mark}}
+
+
+def marks_of(group: NodeGroup) -> Path:
+    """Return the folder where the commands of *group*'s nodes leave their marks."""
+    marks = next(iter(group.nodes.values())).config.parent / "marks"
+    marks.mkdir(exist_ok=True)
+    return marks
 
 
 class Notes:
@@ -111,7 +122,14 @@ class Notes:
         self._lock = threading.Lock()
         self._history: list[Operation] = []
         self._recent: list[str] = []
+        self._shifts = 0
         self.acknowledged = 0
+
+    def begin_shift(self) -> int:
+        """Return a number for the clients that begin now: no two have the same names."""
+        with self._lock:
+            self._shifts += 1
+            return self._shifts
 
     def add(self, operation: Operation) -> None:
         """Write down *operation*."""
@@ -141,6 +159,7 @@ class Client:
     def __init__(self, name: str, group: NodeGroup, notes: Notes, random: Random, *, pace_s: float) -> None:
         self._name = name
         self._nodes = list(group.nodes.values())
+        self._marks = marks_of(group)
         self._notes = notes
         self._random = random
         self._pace_s = pace_s
@@ -163,7 +182,7 @@ class Client:
             self._submit()
         elif chance < 0.52 and self._submitted:
             task_id = self._random.choice(self._submitted[-RECENT:])
-            again = command(task_id) if task_id.startswith("shell-") else waiting(task_id)
+            again = command(task_id, self._marks) if task_id.startswith("shell-") else waiting(task_id)
             self._write(Kind.SUBMIT, task_id, "/v1/tasks", again)
         else:
             self._read()
@@ -174,7 +193,7 @@ class Client:
         task_id = f"{'shell' if runs else 'wait'}-{self._name}-{self._number}"
         self._notes.name(task_id)
         answer = self._write(
-            Kind.SUBMIT, task_id, "/v1/tasks", command(task_id) if runs else waiting(task_id), give_up=True
+            Kind.SUBMIT, task_id, "/v1/tasks", command(task_id, self._marks) if runs else waiting(task_id), give_up=True
         )
         if isinstance(answer, Done):
             self._submitted.append(task_id)
@@ -229,7 +248,7 @@ class Client:
         """Ask *node*, and write down the answer."""
         reads = kind in (Kind.READ, Kind.CONSISTENT_READ)
         called_at = time.monotonic()
-        told = ask(node, "GET" if reads else "POST", path, body)
+        told = ask(node, "GET" if reads else "POST", path, body, within_s=self._random.uniform(*PATIENCE_S))
         returned_at = time.monotonic()
         answer = answer_to_read(told) if reads else answer_to_write(told)
         self._notes.add(
@@ -254,8 +273,9 @@ def clients(group: NodeGroup, random: Random, notes: Notes, *, pace_s: float, fi
     def client(name: str) -> Client:
         return Client(name, group, notes, Random(random.random()), pace_s=pace_s)
 
-    works = [client(f"c{number}").run for number in range(CLIENTS)]
-    works += [client(f"filler{number}").fill for number in range(fillers)]
+    shift = notes.begin_shift()
+    works = [client(f"{shift}{letter}").run for letter in ascii_lowercase[:CLIENTS]]
+    works += [client(f"filler{shift}{letter}").fill for letter in ascii_lowercase[:fillers]]
     with ThreadPoolExecutor(len(works)) as pool:
         running = [pool.submit(work, over) for work in works]
         try:

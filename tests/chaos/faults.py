@@ -27,6 +27,7 @@ class Trouble(StrEnum):
     LEADER = "kill -9 of the leader"
     PAUSE = "SIGSTOP"
     CUT = "cut"
+    SEVERAL = "cut, death and SIGSTOP at once"
     REPLACE = "replacement by an empty node"
     REPLACE_WITH_ONE_DOWN = "replacement with another node down"
 
@@ -188,6 +189,13 @@ def _pause(stage: Stage) -> None:
 
 
 def _cut(stage: Stage) -> None:
+    _begin_cut(stage)
+    time.sleep(stage.random.uniform(0.5, 4.0))
+    assert stage.cuts is not None
+    stage.cuts.heal()
+
+
+def _begin_cut(stage: Stage) -> None:
     assert stage.cuts is not None
     how = stage.random.choice(list(Cut))
     node = stage.anybody().name
@@ -209,7 +217,26 @@ def _cut(stage: Stage) -> None:
         case _:
             stage.cuts.cut(node, stage.random.choice(others), how)
     stage.details.append(f"{shape}, {how.value}")
-    time.sleep(stage.random.uniform(0.5, 4.0))
+
+
+def _several(stage: Stage) -> None:
+    """Cut a node off, kill one that may be the same, once in three times for good, and freeze another meanwhile."""
+    killed, paused = stage.random.sample(list(stage.group.nodes.values()), 2)
+    _begin_cut(stage)
+    stage.rest(1.5)
+    killed.kill()
+    if stage.random.random() < 0.3:
+        shutil.rmtree(data_of(killed))
+    stage.rest(0.5)
+    paused.signal(signal.SIGSTOP)
+    try:
+        stage.rest(0.5)
+        killed.start()
+        stage.rest(1.5)
+    finally:
+        paused.signal(signal.SIGCONT)
+    stage.rest(1.0)
+    assert stage.cuts is not None
     stage.cuts.heal()
 
 
@@ -222,6 +249,10 @@ def _replace(stage: Stage) -> None:
     shutil.rmtree(data_of(node))
     stage.rest(0.5)
     node.start()
+    if stage.random.random() < 0.3:  # It dies again while it catches up.
+        stage.rest(2.0)
+        node.kill()
+        node.start()
 
 
 def _replace_with_one_down(stage: Stage) -> None:
@@ -257,6 +288,7 @@ _CAUSES: dict[Trouble, Callable[[Stage], None]] = {
     Trouble.LEADER: _kill_the_leader,
     Trouble.PAUSE: _pause,
     Trouble.CUT: _cut,
+    Trouble.SEVERAL: _several,
     Trouble.REPLACE: _replace,
     Trouble.REPLACE_WITH_ONE_DOWN: _replace_with_one_down,
 }

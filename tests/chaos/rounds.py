@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.chaos.clients import CONTEXT, Client, Notes, ask, clients
+from tests.chaos.clients import CONTEXT, Client, Notes, ask, clients, marks_of
 from tests.chaos.faults import Stage, Trouble, cause
 from tests.harness.cuts import Cuts
 from tests.harness.fake_kubernetes import write_kubeconfig
@@ -20,6 +20,7 @@ CLOSED_PORT = 1  # Of loopback: nothing listens on tcpmux any more.
 SHELL = "[executor]\nallow_shell = true\nslots = 4\n"
 OFTEN_COMPACTED = {"RAFTSMAN_RAFT__COMPACT_ENTRIES": "100"}
 PAGE_ROWS = 1000
+CUTTING = (Trouble.CUT, Trouble.SEVERAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ def run_round(trouble: Trouble, count: int, directory: Path, *, seed: int) -> Re
     random, notes = Random(seed), Notes()
     aimed = trouble is Trouble.AT_COMPACTION
     with ExitStack() as stack:
-        cuts = stack.enter_context(Cuts(raft_addresses())) if trouble is Trouble.CUT else None
+        cuts = stack.enter_context(Cuts(raft_addresses())) if trouble in CUTTING else None
         kubeconfig = write_kubeconfig(directory / "kubeconfig", f"http://127.0.0.1:{CLOSED_PORT}", name=CONTEXT)
         group = stack.enter_context(
             node_group(
@@ -67,6 +68,7 @@ def run_round(trouble: Trouble, count: int, directory: Path, *, seed: int) -> Re
                 cause(stage, trouble)
         history = notes.history()
         stories = reckon(group)
+        twice = run_twice(marks_of(group))
     return Result(
         trouble=trouble,
         count=count,
@@ -74,7 +76,7 @@ def run_round(trouble: Trouble, count: int, directory: Path, *, seed: int) -> Re
         seconds=time.monotonic() - began,
         operations=tally(history),
         tasks=len(stories),
-        faults=faults_of(history, stories),
+        faults=[*faults_of(history, stories), *twice],
         writes_again_s=stage.writes_again_s,
         details=Counter(stage.details),
     )
@@ -98,6 +100,12 @@ def reckon(group: NodeGroup) -> dict[str, Story]:
     assert len({state_hash for _, state_hash in hashes.values()}) == 1, f"the nodes have diverged: {hashes}"
     node = group.running()[0]
     return {row["taskId"]: _story(node, row["taskId"]) for row in _rows(node)}
+
+
+def run_twice(marks: Path) -> list[Fault]:
+    """Return the attempts that ran more than once, by the *marks* that they left."""
+    runs = {mark.name: len(mark.read_text().splitlines()) for mark in marks.iterdir()}
+    return [Fault("doubled", f"attempt {name} ran {count} times") for name, count in runs.items() if count > 1]
 
 
 def _rows(node: NodeProcess, query: str = "") -> list[Any]:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.cluster
         (Trouble.EVERYBODY, 1),
         (Trouble.PAUSE, 2),
         (Trouble.CUT, 2),
+        (Trouble.SEVERAL, 2),
         (Trouble.REPLACE, 1),
     ],
 )

@@ -48,12 +48,14 @@ class NodeProcess:
     environment: Mapping[str, str]
     log: Path
     token: str | None = None
+    within: Sequence[str] = ()
+    """A command that runs the node's, in another namespace perhaps."""
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
         """Start the process, over the data that an earlier one left."""
         assert self.process is None or self.process.poll() is not None, f"{self.name} runs already"
-        command = [sys.executable, "-m", "raftsman.cli.main", "serve", "--config", str(self.config)]
+        command = [*self.within, sys.executable, "-m", "raftsman.cli.main", "serve", "--config", str(self.config)]
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=dict(self.environment)
@@ -199,12 +201,13 @@ def node_group(
     token: str | None = None,
     environment: Mapping[str, str] | None = None,
     members_of: Callable[[str], Mapping[str, str]] | None = None,
+    within: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[NodeGroup]:
     """Start a cluster under *directory* and end its processes afterwards.
 
     *kubeconfig*: whose contexts the nodes reach; None: they have none. *more_toml* is appended to every node's
     settings. *token*: asked of every client. *members_of* gives each node its own list of members, with its own
-    address in it; None: all have the same.
+    address in it; None: all have the same. *within*: the commands that run nodes in other namespaces.
     """
     group = NodeGroup(token=token)
     addresses = raft_addresses(names)
@@ -233,6 +236,7 @@ def node_group(
             environment={**inherited, "KUBECONFIG": str(kubeconfig or empty), **(environment or {})},
             log=directory / f"{name}.log",
             token=token,
+            within=(within or {}).get(name, ()),
         )
     with ExitStack() as stack:
         for node in group.nodes.values():
