@@ -103,6 +103,11 @@ class Clients:
         """Submit one more task."""
         return self._wish(self._submission())
 
+    def burst(self, count: int) -> None:
+        """Submit many tasks at once."""
+        for _ in range(count):
+            self.submit()
+
     # --- what they want ---
 
     def _again(self, work: Callable[[], None], *, times: int = 1) -> None:
@@ -117,10 +122,9 @@ class Clients:
         if process is None or len(self.open) >= WISHES:
             return
         if self.random.random() < 0.02:
-            for _ in range(self.random.randint(2, AT_ONCE)):
-                self._wish(self._submission())
+            self.burst(self.random.randint(2, AT_ONCE))
         else:
-            self._wish(process.replica.read(self._command) or self._submission())
+            self._wish(self._checkpoint(process) or process.replica.read(self._command) or self._submission())
 
     def _look(self) -> None:
         if self._stopped:
@@ -133,6 +137,10 @@ class Clients:
     def _submission(self) -> Submit:
         self._count += 1
         return Submit(task_id=TaskId(f"t-{self._count}"), spec=self.random.choice(self._specs))
+
+    def _checkpoint(self, process: "Process") -> Command | None:
+        """Return what makes every node compare its table with this one's, now and then, as a leader does."""
+        return process.replica.checkpoint() if self.random.random() < 0.05 else None
 
     def _command(self, table: TaskTable) -> Command | None:
         """Return something to do with what *table* shows, None for a submission."""

@@ -44,7 +44,7 @@ class Sizes:
     def drawn(cls, random: Random) -> "Sizes":
         """Return sizes by chance."""
         return cls(
-            segment_bytes=random.choice((4 << 10, 16 << 10, 64 << 10)),
+            segment_bytes=random.choice((4 << 10, 4 << 10, 16 << 10, 64 << 10)),
             keep_behind=random.choice((2, 10, 50)),
             compact_entries=random.choice((15, 40, 100)),
             transfer_bytes=random.choice((700, 4 << 10, 64 << 10)),
