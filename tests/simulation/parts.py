@@ -49,6 +49,6 @@ class Sizes:
             compact_entries=random.choice((15, 40, 100)),
             transfer_bytes=random.choice((700, 4 << 10, 64 << 10)),
             beat_s=random.choice((0.02, 0.03, 0.04)),
-            tick_s=random.choice((0.0001, 0.001, 0.004)),
+            tick_s=random.choice((0.0002, 0.002, 0.006)),
             sync_s=random.choice((0.0001, 0.001, 0.004)),
         )
