@@ -35,6 +35,7 @@ from raftsman.node.metrics import Metrics, Reading
 from raftsman.node.settings import ContextEntry, Settings, SettingsError
 from raftsman.node.settings.file import read_settings, token
 from raftsman.raft.consensus import Consensus, ConsensusError
+from raftsman.raft.figures import Timings
 from raftsman.raft.records import Change, Instant, Member, MemberContext, NodeId, Task
 from raftsman.raft.replica import Applied, Replica
 from raftsman.scheduler.planner import plan
@@ -176,6 +177,9 @@ class Node:
             rows=self.replica,
             monotonic=time.monotonic,
             ended=_end_at_once,
+            timings=Timings(
+                synced=self.metrics.sync_seconds.observe, snapshot_written=self.metrics.snapshot_seconds.observe
+            ),
         )
 
     def _leader(self) -> LeaderLoop:
@@ -285,9 +289,8 @@ class Node:
             leads=standing.leads,
             term=standing.term,
             applied_index=table.index,
+            log=self.replica.figures(),
             apply_errors=self.replica.apply_errors,
-            disk_full=any(code == "disk-full" for code, _ in self.replica.troubles()),
-            torn_frames=self.replica.torn_frames(),
             tasks=Counter(task.state for task in table.tasks()),
             unplaceable=Counter(each.code for each in waiting),
             context_up={name: self.contexts.health(name).reachable for name in self.contexts.names()},

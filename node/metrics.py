@@ -5,17 +5,20 @@ or anything a user wrote, so the number of series is bounded.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from raftsman.raft.figures import Figures
 from raftsman.raft.lifecycle import State
 from raftsman.raft.records import Change, Task
 
 PREFIX = "raftsman"
+QUICK_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.5)
+"""Buckets for what takes a millisecond when all is well."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -25,10 +28,9 @@ class Reading:
 
     leads: bool
     term: int
+    log: Figures
     applied_index: int
     apply_errors: int
-    disk_full: bool
-    torn_frames: int
     tasks: Tally[State]
     unplaceable: Tally[str]
     context_up: dict[str, bool]
@@ -52,7 +54,13 @@ class Metrics:
         )
         self.http_requests = self._counter("http_requests_total", "Requests answered.", "route", "method", "code")
         self.http_seconds = self._histogram("http_request_duration_seconds", "Time to the end of an answer.", "route")
-        self.commit_seconds = self._histogram("raft_commit_duration_seconds", "From a proposal to its application.")
+        self.commit_seconds = self._histogram(
+            "raft_commit_duration_seconds", "From a proposal to its application.", buckets=QUICK_S
+        )
+        self.sync_seconds = self._histogram(
+            "raft_sync_duration_seconds", "Writing to the journal and syncing it.", buckets=QUICK_S
+        )
+        self.snapshot_seconds = self._histogram("snapshot_duration_seconds", "Writing a snapshot of the table.")
         self.wait_seconds = self._histogram("task_wait_seconds", "From submission to running.")
         self.run_seconds = self._histogram("attempt_run_seconds", "From running to the end.")
         Info(f"{PREFIX}_build", "What runs.", registry=self.registry).info({"version": version})
@@ -60,8 +68,10 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{PREFIX}_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: Sequence[float] = Histogram.DEFAULT_BUCKETS
+    ) -> Histogram:
+        return Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry, buckets=buckets)
 
     def note(self, change: Change, task: Task) -> None:
         """Count a change that was applied here, and the time that the part of the life it ends took."""
@@ -95,15 +105,37 @@ class _Gauges(Collector):
         yield _gauge("raft_is_leader", "1 while this node leads.", {(): float(now.leads)})
         yield _gauge("raft_term", "The current term.", {(): now.term})
         yield _gauge("raft_applied_index", "The last entry applied here.", {(): now.applied_index})
-        yield _gauge("apply_errors_total", "Entries that could not be applied; must stay 0.", {(): now.apply_errors})
-        yield _gauge("raft_disk_full", "1 while the log's disk has no room.", {(): float(now.disk_full)})
-        yield _gauge("raft_torn_frames", "Unfinished writes cut at this start: 1 or 0.", {(): now.torn_frames})
+        yield _counter("apply_errors_total", "Entries that could not be applied; must stay 0.", now.apply_errors)
+        yield from _of_the_log(now.log)
         yield _gauge("tasks", "Tasks by state.", {(s.value,): now.tasks[s] for s in State}, "state")
         waiting: dict[tuple[str, ...], float] = {(code,): count for code, count in now.unplaceable.items()}
         yield _gauge("unplaceable_tasks", "Queued tasks that no node can take now.", waiting, "reason")
         up: dict[tuple[str, ...], float] = {(name,): reachable for name, reachable in now.context_up.items()}
         yield _gauge("context_up", "1 while this node reaches the context.", up, "context")
         yield _gauge("watchers", "Open streams of output and events.", {(): now.watchers})
+
+
+def _of_the_log(log: Figures) -> Iterable[Metric]:
+    yield _gauge("raft_commit_index", "The last entry known to be committed.", {(): log.commit_index})
+    yield _gauge("raft_log_bytes", "Bytes of the journal's segments in use.", {(): log.log_bytes})
+    yield _gauge("raft_log_entries", "Entries held in the journal.", {(): log.entries})
+    yield _gauge("raft_snapshot_index", "The last entry in the newest snapshot; 0: none.", {(): log.snapshot_index})
+    yield _gauge("raft_disk_full", "1 while there is no room to accept anything new.", {(): float(log.disk_full)})
+    yield _gauge("raft_linked_nodes", "Other nodes that this one has a link to.", {(): log.linked})
+    behind: dict[tuple[str, ...], float] = {(node,): entries for node, entries in log.behind.items()}
+    yield _gauge("raft_lag_entries", "Entries that a node is not known to have; told by the leader.", behind, "node")
+    yield _counter(
+        "raft_torn_ends_cut_total", "Unfinished last writes cut from the journal at this start.", log.torn_ends_cut
+    )
+    yield _counter(
+        "raft_refused_connections_total", "Connections of the log that were refused.", log.refused_connections
+    )
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}_{name}", text)
+    family.add_metric((), value)
+    return family
 
 
 def _gauge(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from raftsman.raft.disk import Damaged, DiskFailed, DiskFull, RealDisk
+from raftsman.raft.figures import Figures, Timings
 from raftsman.raft.founding import Identity
 from raftsman.raft.identity import WrongDirectory, require_journal, save_identity, take_identity
 from raftsman.raft.journal import Journal
@@ -70,6 +71,7 @@ class Consensus:
         rows: Rows | None = None,
         compact_entries: int = COMPACT_ENTRIES,
         ended: Callable[[str], None] = lambda _why: None,
+        timings: Timings | None = None,
     ) -> None:
         if name not in members:
             raise ConsensusError(
@@ -86,6 +88,7 @@ class Consensus:
         self._monotonic = monotonic
         self._cluster = cluster
         self._ended = ended
+        self._timings = timings or Timings()
         self._thread: LogThread | None = None
         self._held = ExitStack()
 
@@ -141,6 +144,7 @@ class Consensus:
                     way=transport,
                     identity=identity,
                     save_identity=lambda changed: save_identity(disk, changed),
+                    timings=self._timings,
                 ),
             )
         except BaseException:
@@ -195,10 +199,9 @@ class Consensus:
         """Return how many entries every other node is not known to have; empty when this node does not lead."""
         return self._running().participant.behind()
 
-    @property
-    def torn_frames(self) -> int:
-        """How many writes at the journal's end were unfinished when it was opened, and cut: 1 or 0."""
-        return self._running().torn_frames
+    def figures(self) -> Figures:
+        """Return what the log can be measured by at this moment."""
+        return self._running().figures()
 
     def troubles(self) -> list[tuple[str, str]]:
         """Return what keeps this node from taking its full part: codes and sentences."""

@@ -109,7 +109,7 @@ class Conversation:
         prev_index, prev_term = message["prevLogIdx"], message["prevLogTerm"]
         for entries in in_parts(message["entries"]):
             if not self.has_room(peer.name):
-                peer.cut_short = True
+                peer.wants_room = True
                 self.core.set_next_index(peer.name, prev_index + 1)
                 self.mute(peer, True)  # The core looks, and sends it nothing more in this tick.
                 return

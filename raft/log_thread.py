@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from raftsman.raft.disk import DiskFailed, DiskFull
+from raftsman.raft.figures import Figures
 from raftsman.raft.journal import Journal
 from raftsman.raft.messages import Message
 from raftsman.raft.participant import Participant
@@ -33,7 +34,6 @@ class LogThread:
     ) -> None:
         self.participant = participant
         self.over = threading.Event()
-        self.torn_frames = journal.torn_frames
         self._transport = transport
         self._journal = journal
         self._ended = ended
@@ -53,6 +53,21 @@ class LogThread:
         return dict(self._transport.refused)
 
     # --- from other threads ---
+
+    def figures(self) -> Figures:
+        """Return what the log can be measured by at this moment."""
+        journal, participant = self._journal, self.participant
+        return Figures(
+            log_bytes=journal.live_bytes,
+            entries=len(journal.held),
+            commit_index=participant.core.commit_index,
+            snapshot_index=participant.shipping.newest_index,
+            torn_ends_cut=journal.torn_frames,
+            disk_full=participant.has_no_room,
+            linked=self._transport.linked,
+            refused_connections=self._transport.complaints,
+            behind=participant.behind(),
+        )
 
     def start(self) -> None:
         """Start, and return when the node listens. Raises OSError."""

@@ -8,13 +8,14 @@ something: acknowledgements, votes, answers. What nodes say about the log is ``c
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from raftsman.raft import messages as m
 from raftsman.raft.conversation import Conversation, Way
 from raftsman.raft.core import REGULAR
 from raftsman.raft.disk import DiskFull
 from raftsman.raft.elections import Elections
+from raftsman.raft.figures import Timings
 from raftsman.raft.founding import Identity
 from raftsman.raft.handover import Handover
 from raftsman.raft.joining import Joining
@@ -48,6 +49,7 @@ class Ports:
     identity: Identity
     save_identity: Callable[[Identity], None]
     """Make it durable. May raise DiskFull or DiskFailed."""
+    timings: Timings = field(default_factory=Timings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +121,10 @@ class Participant:
         self.core = self._talk.core
         self._handover = Handover(self._talk)
         self._joining = Joining(self._talk, ports.identity, ports.save_identity)
-        self._shipping = Shipping(
-            self.core, ports.journal, ports.snapshots, ports.machine, compact_entries=compact_entries
+        self.shipping = Shipping(
+            self.core, ports.journal, ports.snapshots, ports.machine, ports.timings, compact_entries=compact_entries
         )
-        self._shipping.load()
+        self.shipping.load()
 
     # --- what the world tells it, between two ticks ---
 
@@ -214,7 +216,7 @@ class Participant:
             or (self._reads and self.core.leads and self._talk.knows_commits())
             or self.core.applied_index < self.core.commit_index
             or (self.core.leads and self._talk.sent_up_to != (self._journal.last_index, self.core.commit_index))
-            or any(peer.cut_short and self._talk.has_room(peer.name) for peer in self.peers.values())
+            or any(peer.wants_room and self._talk.has_room(peer.name) for peer in self.peers.values())
         )
 
     # --- the tick ---
@@ -237,25 +239,30 @@ class Participant:
             if self.core.leads and self._talk.has_news(self.waiting.newest_unconfirmed_seq):
                 self.core.send_now()
             if not self.peers and not self.disk_full:
-                self._journal.sync()  # Alone it commits and applies in this tick what it appends in it.
+                self._sync()  # Alone it commits and applies in this tick what it appends in it.
             self.core.tick()
             self._after_core(now)
             self._ports.way.flush()  # Appends before our own sync: no acknowledgement can be counted until it is over.
             if not self.disk_full:
-                self._journal.sync()
+                self._sync()
                 self._joining.join()
         except DiskFull as error:
             self._disk_is_full(error, now)
         self._send_held()
         self._run_due()
-        self._shipping.compact(now)
+        self.shipping.compact(now)
         if now - self._swept_at >= SWEEP_S:
             self._once_a_second(now)
+
+    def _sync(self) -> None:
+        began = self._ports.clock()
+        if self._journal.sync():
+            self._ports.timings.synced(self._ports.clock() - began)
 
     def _after_core(self, now: float) -> None:
         core = self.core
         if core.leads:
-            self._shipping.send(self.peers.values(), self._ports.way.send, self._talk.next_seq, now)
+            self.shipping.send(self.peers.values(), self._ports.way.send, self._talk.next_seq, now)
             self._confirm_reads()
         else:
             for reading in self.waiting.deposed():
@@ -288,14 +295,10 @@ class Participant:
     def _mute(self) -> None:
         """Let the core skip peers to whom it could only send what they cannot take now (stock spins on them)."""
         for peer in self.peers.values():
-            self._talk.mute(
-                peer,
-                not peer.linked
-                or not self._talk.has_room(peer.name)
-                or (self.core.leads and self._shipping.needs_snapshot(peer.name)),
-            )
-            if peer.cut_short and not peer.muted:
-                peer.cut_short = False
+            waited, peer.wants_room = peer.wants_room, peer.linked and not self._talk.has_room(peer.name)
+            needs_snapshot = self.core.leads and self.shipping.needs_snapshot(peer.name)
+            self._talk.mute(peer, not peer.linked or peer.wants_room or needs_snapshot)
+            if waited and not peer.wants_room:
                 self.core.send_now()
 
     # --- the disk ---
@@ -352,7 +355,7 @@ class Participant:
     def _unlink(self, peer: Peer) -> None:
         peer.linked = peer.counted = False
         self._joining.forget(peer)
-        self._shipping.stop(peer.name)
+        self.shipping.stop(peer.name)
         self.waiting.lost(peer.name)
 
     def _take(self, peer: Peer, message: m.Message, now: float) -> None:
@@ -386,7 +389,7 @@ class Participant:
             case m.ChunkAck():
                 if self._talk.is_answer(peer, message.term, message.seq):
                     self._talk.hears_follower(peer)
-                    self._shipping.on_chunk_ack(peer.name, message, now)
+                    self.shipping.on_chunk_ack(peer.name, message, now)
             case m.Propose():
                 self._on_propose(peer, message)
             case m.Proposed():
@@ -401,7 +404,7 @@ class Participant:
     def _on_chunk(self, peer: Peer, chunk: m.Chunk) -> None:
         if not self._talk.hears_chunk(peer, chunk):
             return
-        received = self._shipping.receive(chunk)
+        received = self.shipping.receive(chunk)
         term = self.core.term
         if received is not None:
             answer: m.Message = m.ChunkAck(term=term, seq=chunk.seq, index=chunk.index, received=received)
@@ -436,7 +439,7 @@ class Participant:
 
     def _may_hand_over(self) -> bool:
         """Whether proposals can go on: nobody else is to lead, and the way to the leader has room for them."""
-        leader = self.core.leader
+        leader = self._leader()
         return not self._handover.is_open and (leader not in self.peers or self._talk.has_room(leader))
 
     def _refuse(self, queue: Iterable[tuple[bytes, Answered]], answer: Answer) -> None:

@@ -46,7 +46,7 @@ class Peer:
     counted: bool = False  # A member whose disk holds what it said; see ``founding``.
     disk_full: bool = False
     muted: bool = True  # The core sends it nothing in this tick.
-    cut_short: bool = False  # The core had more for it than there was room for.
+    wants_room: bool = False  # There may be more for it than its way has room for.
     incarnation: str = ""
     heard_at: float = float("-inf")
     acked_seq: int = 0  # The newest of our messages of this term that it has answered.

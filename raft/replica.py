@@ -16,6 +16,7 @@ from typing import TypeVar
 from raftsman.raft import codec
 from raftsman.raft.commands import Accepted, Checkpoint, Command, Entry, Refused, Verdict
 from raftsman.raft.consensus import Answer, Consensus, Standing
+from raftsman.raft.figures import Figures
 from raftsman.raft.marks import MARK_EVERY, Marks
 from raftsman.raft.records import Change, Instant
 from raftsman.raft.table import TaskTable
@@ -286,13 +287,13 @@ class Replica:
         """Return how many entries every other node is not known to have; empty when this node does not lead."""
         return self._running().behind()
 
+    def figures(self) -> Figures:
+        """Return what the log can be measured by at this moment."""
+        return self._running().figures()
+
     def troubles(self) -> list[tuple[str, str]]:
         """Return what keeps this node from taking its full part in the log: codes and sentences."""
         return self._running().troubles()
-
-    def torn_frames(self) -> int:
-        """Return how many writes at the journal's end were unfinished when this node started, and cut: 1 or 0."""
-        return self._running().torn_frames
 
     def silent_for_s(self) -> dict[str, float]:
         """Return how many seconds each other node has been silent."""

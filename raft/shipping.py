@@ -11,6 +11,7 @@ from typing import Protocol
 
 from raftsman.raft.core import Core
 from raftsman.raft.disk import DiskFull
+from raftsman.raft.figures import Timings
 from raftsman.raft.journal import CoreJournal, Journal
 from raftsman.raft.messages import Chunk, ChunkAck
 from raftsman.raft.peers import Broken, Peer
@@ -66,6 +67,7 @@ class Shipping:
         journal: Journal,
         snapshots: SnapshotStore,
         machine: StateMachine,
+        timings: Timings,
         *,
         compact_entries: int = COMPACT_ENTRIES,
     ) -> None:
@@ -74,11 +76,19 @@ class Shipping:
         self._journal = journal
         self._snapshots = snapshots
         self._machine = machine
+        self._timings = timings
         self._shipments: dict[str, _Shipment] = {}
         self._incoming: tuple[SnapshotId, int] | None = None
         self._writing: Writing | None = None
+        self._began_at = 0.0  # When the snapshot under way was begun.
         self._retry_at = float("-inf")
         self._weighed = 0  # What was applied when the log was last found too short to compact.
+
+    @property
+    def newest_index(self) -> int:
+        """The last entry that the newest snapshot holds; 0 when there is none."""
+        newest = self._snapshots.newest
+        return newest.index if newest else 0
 
     def load(self) -> None:
         """Begin with the newest snapshot. Raises SnapshotDamaged; Broken when the log lacks what comes before it."""
@@ -218,6 +228,7 @@ class Shipping:
         if now < self._retry_at:
             return
         before, last = self._journal.entries(applied - 1, applied)
+        self._began_at = now
         self._writing = self._snapshots.start(SnapshotHead(before, last), self._machine.freeze())
 
     def _cut(self, writing: Writing, now: float) -> None:
@@ -225,6 +236,7 @@ class Shipping:
             return
         self._writing = None
         if writing.error is None:
+            self._timings.snapshot_written(now - self._began_at)
             self._journal.trim(writing.head.last[1])
         elif isinstance(writing.error, DiskFull):
             log.error("%s; the log is not compacted", writing.error)

@@ -175,6 +175,16 @@ class Transport:
         link = self._links.get(peer)
         return link.unsent_bytes if link is not None else 0
 
+    @property
+    def linked(self) -> int:
+        """How many other nodes there is a link to."""
+        return len(self._links)
+
+    @property
+    def complaints(self) -> int:
+        """How many connections were closed, or calls refused, for what the other side did."""
+        return self._complaints.total
+
     def close(self, peer: str, why: str) -> None:
         """Close the link to *peer*."""
         link = self._links.get(peer)
@@ -228,6 +238,8 @@ class Transport:
         known = peer if peer in self._members else "another node"  # A stranger's names fill no memory.
         if self.refused.get(known) != why:
             self._warn("hello", f"no link: {why}")
+        else:
+            self._complaints.total += 1
         self.refused[known] = why
 
     def complain(self, link: Link, kind: Kind, why: str) -> None:

@@ -13,6 +13,7 @@ import msgpack
 
 from raftsman.raft import messages as m
 from raftsman.raft.elections import Elections
+from raftsman.raft.figures import Timings
 from raftsman.raft.founding import Identity
 from raftsman.raft.identity import save_identity, take_identity
 from raftsman.raft.journal import Journal
@@ -116,6 +117,9 @@ class Steps:
         self.links: set[frozenset[str]] = set()
         self.blocked: set[tuple[str, str]] = set()
         """Directions in which nothing arrives, though both ends take the link for up."""
+        self.syncs: list[float] = []
+        self.snapshots: list[float] = []
+        """How long each took, of all nodes."""
         self.closed: list[tuple[str, str, str]] = []
         self.said: list[tuple[str, str, m.Message]] = []
         self.on_the_way: Callable[[m.Message], m.Message] = lambda message: message
@@ -166,6 +170,7 @@ class Steps:
                 way=_Way(self, name),
                 identity=identity,
                 save_identity=lambda changed: _save(disk, changed),
+                timings=Timings(synced=self.syncs.append, snapshot_written=self.snapshots.append),
             ),
         )
         return Node(name, disk, participant, machine, journal)

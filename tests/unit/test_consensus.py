@@ -12,7 +12,7 @@ import pytest
 from raftsman.raft.consensus import Answer, Consensus, ConsensusError
 from raftsman.raft.messages import encode
 from raftsman.raft.transport import Self
-from tests.harness.nodes import free_port
+from tests.harness.nodes import eventually, free_port
 from tests.unit.replicas import META_LEFT_OPEN, group_of, until
 
 STOCK_KEEPS_ENTRIES = 5_000
@@ -133,17 +133,37 @@ def lose(directory: Path, pattern: str) -> None:
         lost.unlink()
 
 
+def test_a_torn_end_is_cut_and_told_by_the_figures_until_the_next_start(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+
+    def torn_ends_cut() -> int:
+        log = consensus(tmp_path, address)
+        log.start()
+        eventually(lambda: log.standing().leads, within_s=10, what="it leads")
+        figures = log.figures()
+        log.stop()
+        return figures.torn_ends_cut
+
+    assert torn_ends_cut() == 0
+    (segment,) = tmp_path.glob("journal-*1")
+    content = segment.read_bytes()
+    end = len(content.rstrip(b"\0"))
+    segment.write_bytes(content[:end] + b"\xf5RMf" + content[end + 4 :])
+    assert torn_ends_cut() == 1
+    assert torn_ends_cut() == 0
+
+
 @pytest.mark.parametrize(
     ("file", "fault"),
     [("identity", "the file is missing, but there is a log beside it"), ("journal-*", "there is no journal beside it")],
 )
-async def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_what_to_do(
+def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_what_to_do(
     tmp_path: Path, file: str, fault: str
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     log = consensus(tmp_path, address)
     log.start()
-    await leads(log)
+    eventually(lambda: log.standing().leads, within_s=10, what="it leads")
     log.stop()
     lose(tmp_path, file)
     with pytest.raises(ConsensusError, match=rf"^{tmp_path}/identity: offset 0: .*{fault}; .*with an empty one"):

@@ -35,9 +35,11 @@ async def test_a_full_disk_is_answered_507_and_told_by_readyz_until_there_is_roo
             outcome = await node.site.replica.propose(Barrier(), deadline_s=0.2)
             assert outcome in (Unknown(), NoRoom()), "it may have been on its way when the room ended"
             assert await cancel() == (507, "disk-full")
+            assert node.site.replica.figures().disk_full
             async with node.session.get(f"{node.url}/readyz") as answer:
                 assert "disk-full" in {each["code"] for each in (await answer.json())["reasons"]}
         await until(lambda: not node.site.replica.troubles(), "there is room")
+        assert not node.site.replica.figures().disk_full
         await until(lambda: node.site.replica.standing().leads, "it leads again")
         assert await cancel() == (404, "task-not-found")
 

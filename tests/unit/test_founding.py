@@ -121,6 +121,46 @@ def test_a_node_that_lost_its_disk_does_not_count_towards_a_majority() -> None:
     world.until(lambda: world.nodes[lost.name].participant.identity.counts, "it counts")
 
 
+FIVE = ("alpha", "beta", "delta", "gamma", "omega")
+
+
+def test_of_five_an_empty_node_names_whom_it_waits_for_while_the_others_go_on() -> None:
+    world = Steps(FIVE)
+    world.start()
+    world.commit(b"one")
+    lost, away = [node.name for node in world.followers()][:2]
+    for name in (lost, away):
+        world.kill(name)
+    world.wipe(lost)
+    world.start(lost)
+    world.commit(b"two")
+    world.run(3)
+    assert (
+        world.nodes[lost]
+        .participant.waits_for()
+        .endswith(f"when every other node knows that, and {away} did not answer yet")
+    )
+    world.start(away)
+    world.until(lambda: world.nodes[lost].participant.identity.counts, "it counts")
+    world.commit(b"three", world.nodes[lost])
+
+
+def test_of_five_two_empty_nodes_answer_each_other() -> None:
+    world = Steps(FIVE)
+    world.start()
+    world.commit(b"one")
+    lost = [node.name for node in world.followers()][:2]
+    for name in lost:
+        world.kill(name)
+        world.wipe(name)
+    world.start(lost[0])
+    world.run(1)
+    assert world.nodes[lost[0]].participant.waits_for().endswith(f"and {lost[1]} did not answer yet")
+    world.start(lost[1])
+    world.until(lambda: all(world.nodes[name].participant.identity.counts for name in lost), "both count")
+    assert all(world.nodes[name].commands == [b"one"] for name in lost)
+
+
 # --- on disk ----------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def apply(node: OneNode, command: Command) -> int:
     """Apply *command* as the next entry; return its index."""
     replica = node.site.replica
     index = replica.read(lambda table: table.index) + 1
-    replica.apply(codec.encode(Entry(command_id="x", command=command, at=Instant(1), principal="")), index)
+    replica.apply(codec.encode(Entry(command_id="", command=command, at=Instant(1), principal="")), index)
     return index
 
 

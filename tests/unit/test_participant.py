@@ -41,7 +41,11 @@ def test_a_follower_syncs_before_it_acknowledges_and_a_leader_sends_before_it_sy
     watch(follower)
     world.said.clear()
     world.propose(leader, b"one")
+    before = len(world.syncs)
     leader.participant.tick()
+    assert len(world.syncs) == before + 1, "a sync is told of"
+    leader.participant.tick()
+    assert len(world.syncs) == before + 1, "where nothing was written there was none"
     sent = len([each for _, to, each in world.said if isinstance(each, m.Append) and to == follower.name])
     assert (order, sent) == ([f"{leader.name} write", f"{leader.name} sync"], 1)
     order.clear()
@@ -162,6 +166,8 @@ def test_a_log_that_is_long_is_compacted_and_a_restart_begins_with_the_snapshot(
     leader = world.leader()
     world.run(0.2)
     assert leader.journal.first_index > 100
+    assert len(world.snapshots) >= len(world.names), "and told how long that took"
+    assert all(seconds >= 0 for seconds in world.snapshots)
     before = list(leader.machine.applied)
     world.kill(leader.name, power=True)
     world.start(leader.name)
@@ -302,6 +308,8 @@ def test_what_is_under_way_to_a_slow_follower_is_bounded_and_all_of_it_arrives()
         under_way.append(leader.participant._ports.way.unsent_bytes(slow.name))
     assert UNSENT_BYTES < max(under_way) <= UNSENT_BYTES + m.FRAME_BYTES
     world.blocked.clear()
+    world.deliver(leader.name, slow.name)
+    assert leader.participant.hurried, "there is room again"
     world.until(lambda: slow.commands == commands, "everything has arrived")
     appends = [each for _, _, each in world.said if isinstance(each, m.Append)]
     assert max(len(m.encode(each)) for each in appends) < 110 << 10, "an entry alone, or several short ones"
@@ -320,6 +328,34 @@ def test_proposals_wait_on_their_node_while_the_way_to_the_leader_has_no_room() 
     world.until(lambda: all(answers), "all are answered")
     assert [answer for ((answer, _),) in answers] == [Answer.APPLIED] * 20
     assert [command[0] for command in leader.commands] == list(range(20))
+
+
+def test_a_leader_whose_slow_follower_goes_away_rests() -> None:
+    world = Steps()
+    world.start()
+    leader, (slow, _) = world.leader(), world.followers()
+    world.run(0.2)
+    world.blocked.add((leader.name, slow.name))
+    for number in range(10):
+        world.commit(bytes([number]) * (100 << 10))
+    assert leader.participant.peers[slow.name].wants_room
+    world.kill(slow.name)
+    world.run(0.2)
+    assert not leader.participant.hurried, "there is nobody to send the rest to"
+
+
+def test_proposals_are_refused_at_once_when_the_leader_behind_a_full_way_is_silent() -> None:
+    world = Steps()
+    world.start()
+    leader, (follower, other) = world.leader(), world.followers()
+    world.run(0.2)
+    for name in (leader.name, other.name):
+        world.blocked |= {(name, follower.name), (follower.name, name)}
+    answers = [world.propose(follower, bytes(100 << 10)) for _ in range(10)]
+    follower.participant.tick()
+    assert answers[-1] == []
+    world.run(2)
+    assert [answer for answer, _ in answers[-1]] == [Answer.NOT_LEADER]
 
 
 def test_entries_are_cut_into_short_frames_and_a_long_entry_goes_alone() -> None:
