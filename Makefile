@@ -55,9 +55,11 @@ fuzz: setup  ## 20,000 generated requests instead of the 2,000 of every run
 SEEDS ?= 1000
 FROM ?= 0
 NODES ?= 3
+RECORD ?=
 
 simulate: setup  ## The log in one process, with SEEDS=1000 seeds of everything that can happen to NODES=3 nodes
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --nodes $(NODES) --processes $$(nproc)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --nodes $(NODES) --processes $$(nproc) \
+		$(if $(RECORD),--record $(RECORD))
 
 PART ?= 1
 SEED ?= 1

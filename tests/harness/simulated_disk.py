@@ -72,6 +72,7 @@ class SimulatedFile:
         room = self._disk.room_for(self._inode, offset + len(content))
         self._put(offset, content[: max(0, room - offset)])
         if room < offset + len(content):
+            self._disk.refusals += 1
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def _put(self, offset: int, content: bytes) -> None:
@@ -128,6 +129,8 @@ class SimulatedDisk:
         self.life = 0
         self.operations = 0
         self.open_files = 0
+        self.refusals = 0
+        """How many writes found no room."""
         self._down = False
         self._names: dict[str, _Inode] = {}
         self._durable_names: dict[str, _Inode] = {}

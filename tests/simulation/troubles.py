@@ -221,18 +221,24 @@ def slow_disk(world: World, random: Random) -> bool:
 
 
 def full_disk(world: World, random: Random) -> bool:
-    """Fill a disk, all but a little, and make room again later."""
-    host = world.hosts[random.choice(world.names)]
-    disk = host.disk
-    disk.capacity_bytes = disk.used_bytes + random.choice((0, 500, 5000, 50_000))
-    host.note(f"its disk has {disk.capacity_bytes - disk.used_bytes} bytes left")
+    """Fill a disk, all but a little, or every disk, while many want something; make room again later."""
+    some = random.sample(world.names, random.choice((1, 1, 1, 2, len(world.names))))
+    disks = [world.hosts[name].disk for name in some]
+    refusals = sum(disk.refusals for disk in disks)
+    for name, disk in zip(some, disks, strict=True):
+        left_bytes = random.choice((0, 500, 5000))
+        disk.capacity_bytes = disk.used_bytes + left_bytes
+        world.trace.note(name, f"its disk has {left_bytes} bytes left")
 
     def make_room() -> None:
-        disk.capacity_bytes = None
-        host.note("its disk has room again")
+        for disk in disks:
+            disk.capacity_bytes = None
+        world.trace.note("world", f"the disk has room again on {', '.join(some)}")
+        world.faults["full disk"] += sum(disk.refusals for disk in disks) > refusals
 
-    world.timeline.after(random.uniform(0.3, 5), make_room)
-    return True
+    world.clients.burst(random.randint(1, 20))
+    world.timeline.after(random.uniform(1, 8), make_room)
+    return False
 
 
 def failing_disk(world: World, random: Random) -> bool:
@@ -261,7 +267,7 @@ ALL: dict[Trouble, int] = {
     half_open: 5,
     slow_network: 4,
     slow_disk: 4,
-    full_disk: 4,
+    full_disk: 6,
     failing_disk: 3,
 }
 """How often each comes, in relation to the others."""
