@@ -33,14 +33,14 @@ def simulate(*arguments: object, hash_seed: str = "random") -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("nodes", "seeds"), [(3, SEEDS), (5, SEEDS // 4)])
 def test_no_promise_is_broken_whatever_happens(nodes: int, seeds: int) -> None:
     said = simulate("--seeds", seeds, "--nodes", nodes, "--processes", PROCESSES)
-    found = re.fullmatch(r"seeds=(\d+) faults=(\d+) violations=0 trace=[0-9a-f]{64}", said.splitlines()[-1])
-    assert found is not None, said
-    assert int(found[1]) == seeds
-    assert int(found[2]) >= LEAST_FAULTS * seeds
+    assert re.fullmatch(rf"seeds={seeds} faults=\d+ violations=0 trace=[0-9a-f]{{64}}", said.splitlines()[-1]), said
+    least = re.search(r"^at least (\d+) faults a seed", said, re.MULTILINE)
+    assert least is not None
+    assert int(least[1]) >= LEAST_FAULTS
 
 
 def test_the_same_seed_gives_the_same_trace_in_another_process_whose_hashes_differ() -> None:
