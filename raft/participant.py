@@ -262,7 +262,8 @@ class Participant:
     def _after_core(self, now: float) -> None:
         core = self.core
         if core.leads:
-            self.shipping.send(self.peers.values(), self._ports.way.send, self._talk.next_seq, now)
+            peers = [peer for peer in self.peers.values() if self._talk.has_room(peer.name)]
+            self.shipping.send(peers, self._ports.way.send, self._talk.next_seq, now)
             self._confirm_reads()
         else:
             for reading in self.waiting.deposed():

@@ -168,6 +168,7 @@ class Submitter:
     """A client that submits all the time, and notes what it is answered."""
 
     group: NodeGroup
+    name: str
     acknowledged: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -178,7 +179,7 @@ class Submitter:
         while not self._over.is_set():
             number += 1
             try:
-                self.acknowledged.append(client.submit(spec(f"amid-strangers-{number}"))["taskId"])
+                self.acknowledged.append(client.submit(spec(f"{self.name}-{number}"))["taskId"])
             except RaftsmanError as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
             time.sleep(0.02)
@@ -211,7 +212,7 @@ def test_strangers_at_the_logs_port_change_nothing(group: NodeGroup, tmp_path: P
     pickle = b"cos\nsystem\n(S'touch %s'\ntR." % str(bomb).encode()
     doors = ports(group)
     everybody = [*KINDS, lambda _port: [len(pickle).to_bytes(4) + pickle], lambda _port: [pickle]]
-    with Submitter(group).running() as submitter:
+    with Submitter(group, "strangers").running() as submitter:
         submitter.goes_on()
         before = leadership(group)
         memory = {door.node.name: memory_kib(door.node) for door in doors}
@@ -231,3 +232,23 @@ def test_strangers_at_the_logs_port_change_nothing(group: NodeGroup, tmp_path: P
         lines = [line for line in door.node.log.read_text().splitlines() if "raftsman.raft.transport" in line]
         assert [reason for reason in REASONS if not any(reason in line for line in lines)] == []
         assert len(lines) <= (lasted_s / WINDOW_S + 2) * PER_WINDOW * len(get_args(complaints.Kind))
+
+
+def test_impostors_of_a_dead_node_neither_stop_the_others_nor_keep_it_away(group: NodeGroup) -> None:
+    doors = {door.node.name: door for door in ports(group)}
+    dead = group["alpha"]  # The others are called by it, so that its name can be used there.
+    if group.leader() is dead:
+        group.client().transfer_leadership("beta")
+        eventually(lambda: group.leader() is not dead, within_s=20, what="another node leads")
+    with Submitter(group, "impostors").running() as submitter:
+        dead.kill()
+        submitter.goes_on()
+        before = leadership(group)
+        others = [doors["beta"], doors["gamma"]]
+        with strangers(others, [silent_impostor, impostor_with_half_a_frame, impostor_with_a_giant_frame], FEW):
+            submitter.goes_on()
+            assert leadership(group) == before
+            dead.start()
+            eventually(lambda: dead.get("/readyz"), within_s=20, what="the real one is there again")
+            submitter.goes_on()
+        assert leadership(group) == before

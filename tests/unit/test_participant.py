@@ -8,6 +8,7 @@ import pytest
 from raftsman.raft import messages as m
 from raftsman.raft.disk import DiskFailed
 from raftsman.raft.limits import COMMAND_BYTES
+from raftsman.raft.link import LONGEST_UNSENT_BYTES
 from raftsman.raft.participant import MAX_QUEUED
 from raftsman.raft.peers import UNSENT_BYTES, in_parts
 from raftsman.raft.waiting import Answer
@@ -328,6 +329,23 @@ def test_proposals_wait_on_their_node_while_the_way_to_the_leader_has_no_room() 
     world.until(lambda: all(answers), "all are answered")
     assert [answer for ((answer, _),) in answers] == [Answer.APPLIED] * 20
     assert [command[0] for command in leader.commands] == list(range(20))
+
+
+def test_a_snapshot_for_a_follower_waits_until_what_was_sent_before_is_taken() -> None:
+    world = Steps(keep_behind=5, compact_entries=10)
+    world.start()
+    leader, (slow, _) = world.leader(), world.followers()
+    world.run(0.2)
+    world.blocked.add((leader.name, slow.name))
+    most = 0
+    for number in range(16):
+        world.commit(bytes([number]) * (COMMAND_BYTES - number), leader)
+        world.run(0.05)
+        most = max(most, leader.participant._ports.way.unsent_bytes(slow.name))
+    assert leader.participant.shipping.needs_snapshot(slow.name)
+    assert UNSENT_BYTES < most < LONGEST_UNSENT_BYTES
+    world.blocked.clear()
+    world.until(lambda: slow.commands == leader.commands, "it has everything")
 
 
 def test_a_leader_whose_slow_follower_goes_away_rests() -> None:
