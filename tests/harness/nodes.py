@@ -21,7 +21,8 @@ from raftsman.client import Client
 NAMES = ("alpha", "beta", "gamma")
 READY_S = 20.0
 STOP_S = 10.0
-_PORTS = (10_000, 32_000)
+_PORTS = range(10_000, 32_000)
+_given: set[int] = set()
 
 T = TypeVar("T")
 
@@ -177,13 +178,19 @@ class NodeGroup:
 def free_port() -> int:
     """Return a port of loopback that nobody listens on at the moment.
 
-    It is below those that the system gives to outgoing connections: a node that is started again finds it free.
+    It is below those that the system gives to outgoing connections, is given once, and no other worker of this run
+    gives it: a node that is started again finds it free.
     """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = _PORTS[worker::workers]
     while True:
-        port = random.randrange(*_PORTS)
+        port = random.choice(mine)
         with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
 
 
 def raft_addresses(names: Sequence[str] = NAMES) -> dict[str, str]:
