@@ -42,9 +42,14 @@ format: setup  ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Most tests wait for nodes or for Kubernetes, so more of them run at a time than there are cores. The simulation takes
+# every core by itself.
+WORKERS ?= 4
+
 test: setup  ## All tests; those on Kubernetes when RAFTSMAN_TEST_KUBECONFIG names a kubeconfig
-	$(BIN)/pytest
-	$(BIN)/python -m tests.harness.development_kubernetes -q
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --ignore tests/simulation
+	$(BIN)/pytest tests/simulation
+	$(BIN)/python -m tests.harness.development_kubernetes -q -n $(WORKERS) --dist loadfile
 
 test-unit: setup  ## The tests that need no process and no Kubernetes (seconds)
 	$(BIN)/pytest tests/unit tests/scenarios
