@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev check lint types contracts format test test-unit fuzz simulate lock clean docs
+.PHONY: help setup demo dev check lint types contracts format test test-unit fuzz simulate chaos lock clean docs
 
 help:  ## What there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +42,14 @@ format: setup  ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Most tests wait for nodes or for Kubernetes, so more of them run at a time than there are cores. The simulation takes
+# every core by itself.
+WORKERS ?= 4
+
 test: setup  ## All tests; those on Kubernetes when RAFTSMAN_TEST_KUBECONFIG names a kubeconfig
-	$(BIN)/pytest
-	$(BIN)/python -m tests.harness.development_kubernetes -q
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --ignore tests/simulation
+	$(BIN)/pytest tests/simulation
+	$(BIN)/python -m tests.harness.development_kubernetes -q -n $(WORKERS) --dist loadfile
 
 test-unit: setup  ## The tests that need no process and no Kubernetes (seconds)
 	$(BIN)/pytest tests/unit tests/scenarios
@@ -55,9 +60,17 @@ fuzz: setup  ## 20,000 generated requests instead of the 2,000 of every run
 SEEDS ?= 1000
 FROM ?= 0
 NODES ?= 3
+RECORD ?=
 
 simulate: setup  ## The log in one process, with SEEDS=1000 seeds of everything that can happen to NODES=3 nodes
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --nodes $(NODES) --processes $$(nproc)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --nodes $(NODES) --processes $$(nproc) \
+		$(if $(RECORD),--record $(RECORD))
+
+PART ?= 1
+SEED ?= 1
+
+chaos: setup  ## Three real nodes under load, killed, stopped, cut off, replaced (a quarter of an hour; PART=0.1 of it)
+	$(BIN)/python -m tests.chaos --part $(PART) --seed $(SEED)
 
 docs: setup  ## Write the generated pages of docs/ again
 	$(BIN)/python -m tests.harness.generate_docs

@@ -22,7 +22,7 @@ class ChangeFeed:
 
     def __init__(self, ring_changes: int = RING_CHANGES) -> None:
         self._loop = asyncio.get_running_loop()
-        self._inbox: deque[tuple[int, tuple[Change, ...]]] = deque()
+        self._inbox: deque[tuple[int, tuple[Change, ...] | None]] = deque()
         self._inbox_lock = threading.Lock()
         self._scheduled = False
         self._ring: deque[Change] = deque(maxlen=ring_changes)
@@ -31,13 +31,20 @@ class ChangeFeed:
         self._task_waiters: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self.index = 0
         """The last applied index that the event loop knows of."""
-        self.dropped = 0
-        """Changes that have left the ring."""
+        self.lost_index = 0
+        """Changes of entries up to this one are not all in the ring: it was too short, or a snapshot came."""
 
     # --- from the log's thread ---
 
     def publish(self, index: int, changes: tuple[Change, ...]) -> None:
         """Take note of an applied entry."""
+        self._put(index, changes)
+
+    def begin_behind(self, index: int) -> None:
+        """Take note of a snapshot of everything up to entry *index*: what changed by it is not known."""
+        self._put(index, None)
+
+    def _put(self, index: int, changes: tuple[Change, ...] | None) -> None:
         with self._inbox_lock:
             self._inbox.append((index, changes))
             if self._scheduled:
@@ -56,15 +63,26 @@ class ChangeFeed:
         waiting = set(self._waiters)
         for index, changes in batch:
             self.index = index
-            for change in changes:
-                self.dropped += len(self._ring) == self._ring.maxlen
-                self._ring.append(change)
-                waiting |= self._task_waiters.get(change.task_id, set())
+            waiting |= self._forget(index) if changes is None else self._keep(changes)
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
         for wakeup in self._wakeups:
             wakeup.set()
+
+    def _keep(self, changes: tuple[Change, ...]) -> "set[asyncio.Future[None]]":
+        """Add *changes*; return who waits for one of these tasks."""
+        for change in changes:
+            if len(self._ring) == self._ring.maxlen:
+                self.lost_index = self._ring[0].index
+            self._ring.append(change)
+        return set().union(*(self._task_waiters.get(change.task_id, ()) for change in changes))
+
+    def _forget(self, index: int) -> "set[asyncio.Future[None]]":
+        """Drop everything up to *index*; return who waits for any task."""
+        self._ring.clear()
+        self.lost_index = index
+        return set().union(*self._task_waiters.values())
 
     @contextmanager
     def wakeup(self) -> Iterator[asyncio.Event]:
@@ -115,10 +133,6 @@ class ChangeFeed:
             waiters.discard(waiter)
 
     # --- the ring ---
-
-    def oldest_index(self) -> int | None:
-        """Return the index of the oldest change in the ring, None when it is empty."""
-        return self._ring[0].index if self._ring else None
 
     def after(self, index: int, n: int, limit: int) -> list[Change]:
         """Return at most *limit* changes behind change *n* of entry *index*, the oldest first."""

@@ -1,23 +1,27 @@
 """Handing a request on to another node, and answering what it answers.
 
 Never a redirect: curl, requests, httpx and aiohttp drop ``Authorization`` when they follow one. One hop at
-most: a node that receives a forwarded request and cannot serve it says so, and the sender looks again.
+most: a node that receives a forwarded request and cannot serve it says so, and the sender looks again. When the leader
+dies over a write, its successor is asked again, under the same id of the command: it is carried out once.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import aiohttp
 
 FORWARDED_BY = "Raftsman-Forwarded-By"
 MADE_ID = "Raftsman-Made-Id"
 """Says that the sending node, and not the user, made the id of the task that the body names."""
+COMMAND_ID = "Raftsman-Command-Id"
+"""The id of the command that the sending node has made; it is the same when the request is handed on again."""
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 8.0
 """The leader answers within its own deadline of 5 s; past this it hangs."""
 LEADER_WAIT_S = 3.0
-"""How long a request waits for a leader: several elections."""
+"""How long a request waits for a leader, or for the next one when that falls silent: several elections."""
 GRACE_S = 1.0
 """What is left to a node that leads no more: it may be about to answer what it decided while it led."""
 _POLL_S = 0.05
@@ -28,7 +32,7 @@ class NobodyThere(Exception):
 
 
 class HungUp(Exception):
-    """The other node did not answer; the request may have had its effect."""
+    """A node that the request was handed to did not answer; it may have had its effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +63,29 @@ class Forwarder:
         if self._session is not None:
             await self._session.close()
 
-    async def to_leader(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded:
-        """Hand the request to the leader, looking for one while there is none.
+    async def to_leader(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, repeatable: bool = False
+    ) -> Forwarded:
+        """Hand the request to the leader, looking for one while there is none, and for the next when it falls silent.
 
-        Raises NobodyThere, also when this node has come to lead meanwhile; HungUp.
+        Only what is *repeatable* is handed on again after it may have had its effect.
+        Raises NobodyThere or, after somebody fell silent, HungUp, also when this node has come to lead meanwhile.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LEADER_WAIT_S
+        silence: HungUp | None = None
         while True:
             url = self._url_of_leader()
-            answer = await self._try(url, method, path, headers, body) if url else None
+            try:
+                answer = await self._try(url, method, path, headers, body) if url else None
+            except HungUp as error:
+                answer, silence = None, error
             if answer is not None and not _says_no_leader(answer):
+                if silence and answer.status == HTTPStatus.INSUFFICIENT_STORAGE:
+                    raise silence  # Not this time; of the time before it says nothing.
                 return answer
-            if self._leads() or loop.time() >= deadline:
-                raise NobodyThere("no leader could be reached")
+            if self._leads() or loop.time() >= deadline or (silence and not repeatable):
+                raise silence or NobodyThere("no leader could be reached")
             await asyncio.sleep(_POLL_S)
 
     async def _try(self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded | None:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 """Deadlines and silent members are looked at so often, also when nothing changes."""
+CHECKPOINT_EVERY_S = 10.0
+"""So often the others are asked whether their tables are this node's, while there is something new to compare."""
 PAUSE_S = 0.01
 """Between two looks, so that a burst of submissions is planned together."""
 
@@ -70,6 +72,8 @@ class LeaderLoop:
         self._on_leader_change = on_leader_change
         self._leader: str | None = None
         self._leads_since: float | None = None
+        self._checked_at = monotonic()
+        self._checked_index = 0
         self.errors = 0
 
     async def run(self) -> None:
@@ -103,7 +107,14 @@ class LeaderLoop:
             new_uuid=self._new_uuid,
             settings=self._settings,
         )
-        await self._propose(commands)
+        await self._propose([*commands, *self._checkpoint(now)])
+
+    def _checkpoint(self, now: float) -> list[Command]:
+        newest = self._replica.checkpoint() if now - self._checked_at >= CHECKPOINT_EVERY_S else None
+        if newest is None or newest.index == self._checked_index:
+            return []
+        self._checked_at, self._checked_index = now, newest.index
+        return [newest]
 
     def _silent_for_s(self, led_for_s: float) -> dict[str, float]:
         # Followers do not talk to each other: what a new leader has not heard from before it led means nothing.

@@ -106,6 +106,7 @@ class Node:
             now=now,
             new_id=lambda: uuid.uuid4().hex,
             on_applied=self._on_applied,
+            on_restored=self.feed.begin_behind,
             on_committed=self.metrics.commit_seconds.observe,
         )
         self._entries = context_entries(settings)
@@ -172,6 +173,7 @@ class Node:
             cluster=self._settings.cluster,
             journal=self._settings.data_dir / "raft" / "journal",
             election_timeout_s=raft.election_timeout_s,
+            compact_entries=raft.compact_entries,
             apply=self.replica.apply,
             rows=self.replica,
             monotonic=time.monotonic,

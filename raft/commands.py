@@ -131,6 +131,13 @@ class Barrier(Row, frozen=True, kw_only=True):
     """Change nothing: once it is applied, everything committed before it is, too."""
 
 
+class Checkpoint(Row, frozen=True, kw_only=True):
+    """Change nothing: every node compares its table after entry *index* with the proposer's, by the fingerprint."""
+
+    index: int
+    state_hash: str
+
+
 Command = (
     FoundCluster
     | MemberJoined
@@ -146,6 +153,7 @@ Command = (
     | Expire
     | Forget
     | Barrier
+    | Checkpoint
 )
 
 KINDS: dict[str, type[Command]] = {
@@ -163,6 +171,7 @@ KINDS: dict[str, type[Command]] = {
     "expire": Expire,
     "forget": Forget,
     "barrier": Barrier,
+    "checkpoint": Checkpoint,
 }
 """The names on disk and on the wire; a name once used is never given to anything else."""
 
@@ -170,7 +179,7 @@ KINDS: dict[str, type[Command]] = {
 class Entry(Row, frozen=True, kw_only=True):
     """A command as it enters the log, with what its proposer stamped on it."""
 
-    command_id: str
+    command_id: str  # Chosen by its first proposer; a repetition carries the same. "": it is never repeated.
     command: Command
     at: Instant
     principal: str = ""
@@ -194,3 +203,33 @@ class Refused(Row, frozen=True, kw_only=True):
 
 
 Verdict = Accepted | Refused
+
+
+class CommandResult(Row, frozen=True, kw_only=True):
+    """What became of a command, kept for a while: under the same id it happens once, and is answered alike."""
+
+    command_id: str
+    index: int  # Of the entry that carried it first.
+    at: Instant
+    repeated: bool = False
+    found: str = ""
+    code: str = ""  # "": accepted.
+    detail: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the table answered."""
+        if self.code:
+            return Refused(code=self.code, detail=self.detail)
+        return Accepted(repeated=self.repeated, found=self.found)
+
+
+def result_of(entry: Entry, index: int, verdict: Verdict) -> CommandResult:
+    """Return what is kept of *entry*, which the table answered with *verdict* as number *index* of the log."""
+    if isinstance(verdict, Refused):
+        return CommandResult(
+            command_id=entry.command_id, index=index, at=entry.at, code=verdict.code, detail=verdict.detail
+        )
+    return CommandResult(
+        command_id=entry.command_id, index=index, at=entry.at, repeated=verdict.repeated, found=verdict.found
+    )

@@ -22,6 +22,7 @@ from raftsman.raft.journal import Journal
 from raftsman.raft.log_thread import LogThread
 from raftsman.raft.participant import Participant, Ports, Standing
 from raftsman.raft.peers import Broken
+from raftsman.raft.shipping import COMPACT_ENTRIES
 from raftsman.raft.snapshots import SnapshotStore
 from raftsman.raft.transport import Self, Transport
 from raftsman.raft.waiting import Answer, Answered
@@ -53,7 +54,8 @@ class Consensus:
 
     *members* maps node names to ``host:port``; the log's files lie in the folder of *journal*; *apply* is called
     with (bytes, index) for each committed command, in order, on the log's thread, and after a restart again for what
-    no snapshot of *rows* holds. *ended* is called there with a sentence when the node must not go on.
+    no snapshot of *rows* holds. *compact_entries*: after so many a snapshot is due, or as many as there are rows.
+    *ended* is called there with a sentence when the node must not go on.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Consensus:
         monotonic: Callable[[], float],
         cluster: str = "raftsman",
         rows: Rows | None = None,
+        compact_entries: int = COMPACT_ENTRIES,
         ended: Callable[[str], None] = lambda _why: None,
         timings: Timings | None = None,
     ) -> None:
@@ -81,6 +84,7 @@ class Consensus:
         self._folder = journal.parent
         self._election_timeout_s = election_timeout_s
         self._machine = _Machine(apply, rows)
+        self._compact_entries = compact_entries
         self._monotonic = monotonic
         self._cluster = cluster
         self._ended = ended
@@ -130,6 +134,7 @@ class Consensus:
                 name=self._name,
                 members=self._members,
                 election_timeout_s=self._election_timeout_s,
+                compact_entries=self._compact_entries,
                 ports=Ports(
                     clock=self._monotonic,
                     random=random.SystemRandom().random,

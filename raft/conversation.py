@@ -278,6 +278,10 @@ class Conversation:
         self.sent_up_to = (self.journal.last_index, commit)
         return self.sent_up_to != before or (unconfirmed_seq is not None and unconfirmed_seq > self.seq)
 
+    def knows_commits(self) -> bool:
+        """Whether this leader knows what earlier terms have committed: it has committed an entry of its own."""
+        return self.journal.term_at(self.core.commit_index) == self.core.term
+
     def _agreed(self) -> int:
         """Return up to where a majority has this leader's log, if that is of its term: the core will commit so far."""
         has = sorted([self.journal.last_index, *(self.core.match_index(peer) for peer in self.peers)])

@@ -29,7 +29,6 @@ _METHODS = (
     "_applyCommand",
     "_checkCommandsToApply",
     "_getLeader",
-    "_isLeader",
     "_onTick",
     "doTick",
     "transferLeadership",
@@ -67,6 +66,12 @@ def missing_names() -> list[str]:
         *(name for name in _CALLBACKS if not hasattr(Transport, name)),
     ]
 
+
+_FOLLOWER, _CANDIDATE, _LEADER = (
+    stock._RAFT_STATE.FOLLOWER,  # noqa: SLF001
+    stock._RAFT_STATE.CANDIDATE,  # noqa: SLF001
+    stock._RAFT_STATE.LEADER,  # noqa: SLF001
+)
 
 if missing_names():
     raise ImportError(f"this is not the pysyncobj that raftsman was made for: it lacks {', '.join(missing_names())}")
@@ -145,8 +150,12 @@ _take_over(stock)
 class _Member(Node):
     """A node by its name; its hash does not change from process to process, so neither does the order of sending."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._hash = crc32(name.encode())
+
     def __hash__(self) -> int:
-        return crc32(self.id.encode())
+        return self._hash
 
 
 class _Outlet(Transport):
@@ -223,7 +232,7 @@ class Core(SyncObj):
         _PORTS.set(self._ports)
         if term > self.term:
             self._SyncObj__setCurrentTerm(term, None)
-        self._SyncObj__setState(stock._RAFT_STATE.FOLLOWER)  # noqa: SLF001
+        self._SyncObj__setState(_FOLLOWER)
         self._SyncObj__raftLeader = None
 
     def stand_at_once(self) -> None:
@@ -246,12 +255,12 @@ class Core(SyncObj):
     @property
     def leads(self) -> bool:
         """Whether it takes itself for the leader."""
-        return bool(self._isLeader())
+        return bool(self._SyncObj__raftState == _LEADER)
 
     @property
     def stands(self) -> bool:
         """Whether it is a candidate."""
-        return bool(self._SyncObj__raftState == stock._RAFT_STATE.CANDIDATE)  # noqa: SLF001
+        return bool(self._SyncObj__raftState == _CANDIDATE)
 
     @property
     def leader(self) -> str | None:
@@ -295,6 +304,8 @@ class Core(SyncObj):
 
     def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802
         committed = self.commit_index
+        if committed <= self.applied_index:
+            return False
         self._SyncObj__raftCommitIndex = min(committed, self.applied_index + APPLIED_PER_TICK)
         try:
             return bool(super()._SyncObj__applyLogEntries())

@@ -38,13 +38,14 @@ class Identity:
         """Whether this node votes and is counted."""
         return self.stage == MEMBER
 
-    def status(self) -> Status:
+    def status(self, *, disk_full: bool = False) -> Status:
         """Return what the others are told."""
         return Status(
             stage=self.stage,
             cluster_id=self.cluster_id,
             incarnation=self.incarnation,
             founding=dict(self.founding),
+            disk_full=disk_full,
         )
 
 

@@ -1,6 +1,7 @@
-"""Leadership on request: the leader asks a follower that holds everything to stand at once.
+"""Leadership given away: the leader asks a follower that holds everything to stand at once.
 
-Proposals wait meanwhile; what the asked node does is ``elections``'.
+It does so on request, and when its own disk has no room and a follower's has. Proposals wait meanwhile; what the asked
+node does is ``elections``'.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from raftsman.raft.conversation import Conversation
 from raftsman.raft.messages import TimeoutNow
 
 REPEAT_S = 0.1
+FOR_ROOM_WITHIN_S = 1.0
+FOR_ROOM_REST_S = 5.0
+"""After an attempt that came to nothing: proposals that wait for nothing are better refused at once."""
 
 
 @dataclass(slots=True)
@@ -20,11 +24,20 @@ class Handover:
     _target: str | None = None  # None: whoever has most.
     _until: float = 0.0
     _asked_at: float = float("-inf")
+    _rests_until: float = float("-inf")
 
     def begin(self, target: str | None, until: float) -> None:
         """Hand leadership to *target*, or to whoever has most, before *until*; no effect on a node that leads not."""
         if self.talk.core.leads and not self.is_open:
             self.is_open, self._target, self._until, self._asked_at = True, target, until, float("-inf")
+
+    def begin_for_room(self, now: float) -> None:
+        """Hand leadership to the follower that has most among those with room on their disks, if there is one."""
+        core = self.talk.core
+        able = [peer.name for peer in self.talk.peers.values() if peer.counted and peer.linked and not peer.disk_full]
+        if core.leads and able and not self.is_open and now >= self._rests_until:
+            self.begin(max(able, key=core.match_index), now + FOR_ROOM_WITHIN_S)
+            self._rests_until = now + FOR_ROOM_REST_S
 
     def advance(self, now: float, leader: str | None) -> None:
         """Ask when it is time. *leader*: who leads as far as this node knows."""

@@ -24,10 +24,21 @@ class Joining:
     save: Callable[[Identity], None]
     _statuses: dict[str, Status] = field(default_factory=dict)
     _noted: dict[str, int] = field(default_factory=dict)
+    _disk_full: bool = False
 
     def waits_for(self) -> str:
         """Return what this node waits for before it counts as a member, "" when it does."""
         return waits_for(self.identity, self.talk.peers, self._statuses, self._noted)
+
+    def status(self) -> Status:
+        """Return what the others are told."""
+        return self.identity.status(disk_full=self._disk_full)
+
+    def tell_disk(self, *, full: bool) -> None:
+        """Tell the others when this node's disk has become full, or has room again."""
+        if full != self._disk_full:
+            self._disk_full = full
+            self._tell()
 
     # --- what the others say ---
 
@@ -37,7 +48,7 @@ class Joining:
             self.talk.way.close(peer.name, "it speaks for another directory than its hello named")
             return
         self._statuses[peer.name] = status
-        peer.counted = status.stage == MEMBER
+        peer.counted, peer.disk_full = status.stage == MEMBER, status.disk_full
         if peer.counted:
             return
         core = self.talk.core
@@ -69,6 +80,8 @@ class Joining:
 
     def advance(self) -> None:
         """Go on with the founding as far as it goes. Raises DiskFull, DiskFailed."""
+        if self.identity.counts:
+            return
         while (after := advance(self.identity, self.talk.peers, self._statuses)) != self.identity:
             self._become(after)
 
@@ -103,4 +116,4 @@ class Joining:
 
     def _tell(self) -> None:
         for peer in self.talk.peers:
-            self.talk.way.send(peer, self.identity.status())
+            self.talk.way.send(peer, self.status())

@@ -25,6 +25,17 @@ IDEMPOTENCY_KEYS = 100_000
 KEYS_DROPPED_PER_COMMAND = 100
 """Keys that go when one comes: many that expire together must not make one command slow."""
 
+RESULTS = 20_000
+"""Results of commands kept at a time, the newest: the busiest cluster makes fewer while somebody repeats one."""
+
+RESULT_MS = 10 * 60 * 1000
+"""How long a result is kept: whoever proposed it gives up after seconds (``replica.PROPOSAL_DEADLINE_S``)."""
+
+RESULTS_ALWAYS = 1_000
+"""The newest results stay whatever their age: one node with a wrong clock must not make the others' repetitions new."""
+
+RESULTS_DROPPED_PER_COMMAND = 100
+
 TASK_ID_CHARS = 128
 CONTEXTS_PER_MEMBER = 256
 MEMBERS = 64

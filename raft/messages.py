@@ -53,12 +53,13 @@ class Farewell(Message, frozen=True, tag="farewell"):
 
 
 class Status(Message, frozen=True, tag="status", kw_only=True):
-    """How far the sender has come to be a member that counts."""
+    """How far the sender has come to be a member that counts, and whether its disk has no room for more."""
 
     stage: Annotated[str, Meta(max_length=16)]
     cluster_id: Digest
     incarnation: Digest
     founding: Annotated[dict[str, str], Meta(max_length=64)]
+    disk_full: bool = False
 
 
 class Noted(Message, frozen=True, tag="noted", kw_only=True):

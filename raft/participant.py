@@ -200,12 +200,20 @@ class Participant:
         return self.disk_full or self._journal.full
 
     @property
+    def _refuses(self) -> bool:
+        """Whether no command may come into the log here: a follower hands it on, while its own disk may count later."""
+        if not self.core.leads:
+            return self.disk_full
+        full = self.has_no_room + sum(peer.disk_full for peer in self.peers.values())
+        return self.has_no_room or full * 2 > len(self.peers) + 1
+
+    @property
     def hurried(self) -> bool:
         """Whether the next tick has something to do, whatever the time."""
         return bool(
             self._inbox
             or (self._queue and self._may_hand_over())
-            or (self._reads and self.core.leads)
+            or (self._reads and self.core.leads and self._talk.knows_commits())
             or self.core.applied_index < self.core.commit_index
             or (self.core.leads and self._talk.sent_up_to != (self._journal.last_index, self.core.commit_index))
             or any(peer.wants_room and self._talk.has_room(peer.name) for peer in self.peers.values())
@@ -223,7 +231,8 @@ class Participant:
             self._take_inbox(now)
             if not self.disk_full:
                 self._joining.advance()
-            self._handover.advance(now, self._leader())
+            self._joining.tell_disk(full=self.has_no_room)
+            self._hand_over(now)
             self._take_proposals(now)
             self._take_reads()
             self._mute()
@@ -295,6 +304,12 @@ class Participant:
 
     # --- the disk ---
 
+    def _hand_over(self, now: float) -> None:
+        """Go on with giving leadership away; begin with it when this disk is the one without room."""
+        if self.has_no_room:
+            self._handover.begin_for_room(now)
+        self._handover.advance(now, self._leader())
+
     def _disk_is_full(self, error: DiskFull, now: float) -> None:
         if not self.disk_full:
             log.error("%s; this node takes no part in the log until there is room", error)
@@ -336,7 +351,7 @@ class Participant:
         if self.core.leads:  # What was under way on the old link is lost.
             self.core.set_next_index(peer.name, (self.core.match_index(peer.name) or self._journal.last_index) + 1)
             peer.rewound_seq = self._talk.seq + 1
-        self._ports.way.send(peer.name, self.identity.status())
+        self._ports.way.send(peer.name, self._joining.status())
 
     def _unlink(self, peer: Peer) -> None:
         peer.linked = peer.counted = False
@@ -405,7 +420,7 @@ class Participant:
         if not self._queue or not self._may_hand_over():
             return
         queue, self._queue = self._queue, deque()
-        if self.has_no_room:
+        if self._refuses:
             self._refuse(queue, Answer.DISK_FULL)
         elif self.core.leads:
             first = self._journal.last_index + 1
@@ -435,11 +450,10 @@ class Participant:
         if len(message.command) > COMMAND_BYTES:
             self._ports.way.close(peer.name, f"a command of {len(message.command)} bytes")
             return
-        if self.core.leads and not self._handover.is_open and not self.has_no_room:
+        placed = m.Proposed(number=message.number, index=0, term=0)
+        if self.core.leads and not self._handover.is_open and not self._refuses:
             self.core.append([message.command])
             placed = m.Proposed(number=message.number, index=self._journal.last_index, term=self.core.term)
-        else:
-            placed = m.Proposed(number=message.number, index=0, term=0)
         self._ports.way.send(peer.name, placed)  # It promises nothing; it must arrive before the commit does.
 
     def _on_proposed(self, placed: m.Proposed, now: float) -> None:
@@ -459,8 +473,8 @@ class Participant:
             return
         reads, self._reads = self._reads, deque()
         if self.core.leads:
-            if self._journal.term_at(self.core.commit_index) != self.core.term:
-                self._reads = reads  # What was committed before this term is not known yet.
+            if not self._talk.knows_commits():
+                self._reads = reads
                 return
             for reading in reads:
                 reading.seq, reading.index = self._talk.seq + 1, self.core.commit_index

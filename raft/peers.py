@@ -44,6 +44,7 @@ class Peer:
     name: str
     linked: bool = False
     counted: bool = False  # A member whose disk holds what it said; see ``founding``.
+    disk_full: bool = False
     muted: bool = True  # The core sends it nothing in this tick.
     wants_room: bool = False  # There may be more for it than its way has room for.
     incarnation: str = ""

@@ -6,12 +6,12 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from raftsman.raft.commands import Command, Entry, Refused
+from raftsman.raft.commands import Command, CommandResult, Entry, Refused
 from raftsman.raft.records import KeyUse, Member, NodeId, Row, Task, TaskId
 
 
 class Rows:
-    """Tasks, members and idempotency keys, as the log up to ``index`` says they are."""
+    """Tasks, members, idempotency keys and newest results, as the log up to ``index`` says they are."""
 
     def __init__(self) -> None:
         self.cluster_uuid = ""
@@ -20,6 +20,7 @@ class Rows:
         self.live: dict[TaskId, Task] = {}
         self.ended: dict[TaskId, Task] = {}  # In the order they ended.
         self.keys: dict[bytes, KeyUse] = {}  # By their fingerprints, in the order of their use.
+        self.results: dict[str, CommandResult] = {}  # By the command's id, in the order of the log.
 
     def task(self, task_id: str) -> Task | None:
         """Return the task, or None when there is none (or it was forgotten)."""

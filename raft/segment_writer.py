@@ -261,4 +261,4 @@ class SegmentWriter:
     def require_disk(self) -> None:
         """Raise DiskFailed when the disk has failed before."""
         if self.failure is not None:
-            raise DiskFailed("the disk has failed before, and what it holds is not known") from self.failure
+            raise DiskFailed(f"what the disk holds is not known since it failed: {self.failure}") from self.failure

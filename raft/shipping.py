@@ -82,6 +82,7 @@ class Shipping:
         self._writing: Writing | None = None
         self._began_at = 0.0  # When the snapshot under way was begun.
         self._retry_at = float("-inf")
+        self._weighed = 0  # What was applied when the log was last found too short to compact.
 
     @property
     def newest_index(self) -> int:
@@ -212,14 +213,19 @@ class Shipping:
         if self._writing is not None:
             self._cut(self._writing, now)
             return
+        applied = self._core.applied_index
+        if applied == self._weighed:
+            return
         rows = self._machine.size()
         if rows is None:
             return
-        applied = self._core.applied_index
         newest = self._snapshots.newest
         entries = applied - (newest.index if newest else 1)
         long = entries >= max(self._compact_entries, rows) or self._journal.live_bytes >= COMPACT_BYTES
-        if not long or entries < 2 or now < self._retry_at:
+        if not long or entries < 2:
+            self._weighed = applied
+            return
+        if now < self._retry_at:
             return
         before, last = self._journal.entries(applied - 1, applied)
         self._began_at = now

@@ -6,14 +6,16 @@ their edits are stored, stamped, and turned into the changes that users see. Whe
 ``consensus``; what to propose next is ``scheduler``'s and ``executor``'s business.
 """
 
+from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from raftsman.raft import limits
 from raftsman.raft.codec import pack_row
-from raftsman.raft.commands import Accepted, Entry, Refused, Verdict
+from raftsman.raft.commands import Accepted, CommandResult, Entry, Refused, Verdict, result_of
 from raftsman.raft.member_rules import MEMBER_RULES
 from raftsman.raft.records import Change, Instant, KeyUse, Row, Task
 from raftsman.raft.rows import Rows, Rules
@@ -43,7 +45,7 @@ class TaskTable(Rows):
         twin = TaskTable()
         twin.cluster_uuid, twin.index, twin._hash = self.cluster_uuid, self.index, self._hash
         twin.members, twin.live, twin.ended = dict(self.members), dict(self.live), dict(self.ended)
-        twin.keys = dict(self.keys)
+        twin.keys, twin.results = dict(self.keys), dict(self.results)
         return twin
 
     @classmethod
@@ -52,12 +54,30 @@ class TaskTable(Rows):
         table = cls()
         table.cluster_uuid, table.index = rows.cluster_uuid, rows.index
         table.members, table.keys, table.live, table.ended = rows.members, rows.keys, rows.live, rows.ended
+        table.results = rows.results
         table._hash = (digests + _digest_text(rows.cluster_uuid)) % _HASH_MODULUS
         return table
 
     def apply(self, entry: Entry, index: int) -> tuple[Verdict, tuple[Change, ...]]:
-        """Carry out *entry*, the log's number *index*; return the verdict and the tasks' visible changes."""
+        """Carry out *entry*, the log's number *index*; return the verdict and the tasks' visible changes.
+
+        An entry whose command was carried out before changes nothing, and is answered as that was.
+        """
         self.index = index
+        past = self.results.get(entry.command_id)
+        if past is not None:
+            return past.verdict, ()
+        verdict, changes = self._carry_out(entry)
+        if entry.command_id:
+            self._keep_result(result_of(entry, index, verdict))
+        return verdict, changes
+
+    def first_index(self, entry: Entry) -> int:
+        """Return where in the log the command of *entry*, which was applied just now, stood for the first time."""
+        past = self.results.get(entry.command_id)
+        return past.index if past is not None else self.index
+
+    def _carry_out(self, entry: Entry) -> tuple[Verdict, tuple[Change, ...]]:
         answer = RULES[type(entry.command)](self, entry, entry.command)
         if isinstance(answer, Refused):
             return answer, ()
@@ -79,6 +99,21 @@ class TaskTable(Rows):
         for use in used:
             self._rehash(None, use)
             self.keys[use.key] = use
+
+    def _keep_result(self, result: CommandResult) -> None:
+        for over in list(self._results_over(result.at)):
+            self._rehash(self.results.pop(over), None)
+        self._rehash(None, result)
+        self.results[result.command_id] = result
+
+    def _results_over(self, now: Instant) -> Iterator[str]:
+        """Yield the results to drop before one more is kept: the oldest, when they are too old or too many."""
+        kept = len(self.results) + 1
+        for place, result in enumerate(islice(self.results.values(), limits.RESULTS_DROPPED_PER_COMMAND)):
+            is_old = now - result.at >= limits.RESULT_MS and kept - place > limits.RESULTS_ALWAYS
+            if not is_old and kept - place <= limits.RESULTS:
+                return
+            yield result.command_id
 
     def _put(self, task: Task, at: Instant, n: int) -> Change | None:
         """Store the row, stamped with this index and, when users can see a difference, with the change."""

@@ -14,6 +14,7 @@ import msgpack
 import msgspec
 
 from raftsman.raft.codec import MalformedEntry, UnknownFormat, pack_row
+from raftsman.raft.commands import CommandResult
 from raftsman.raft.records import KeyUse, Member, Row, Task
 from raftsman.raft.rows import Rows
 from raftsman.raft.table import TaskTable, digest_of
@@ -41,6 +42,12 @@ _SECTIONS = {
     ),
     "ended": _Section(Task, lambda rows: rows.ended, lambda row: row.task_id, msgspec.msgpack.Decoder(Task).decode),
     "keys": _Section(KeyUse, lambda rows: rows.keys, lambda row: row.key, msgspec.msgpack.Decoder(KeyUse).decode),
+    "results": _Section(
+        CommandResult,
+        lambda rows: rows.results,
+        lambda row: row.command_id,
+        msgspec.msgpack.Decoder(CommandResult).decode,
+    ),
     "live": _Section(Task, lambda rows: rows.live, lambda row: row.task_id, msgspec.msgpack.Decoder(Task).decode),
 }
 

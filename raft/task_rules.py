@@ -13,6 +13,7 @@ from raftsman.raft.commands import (
     Assign,
     Barrier,
     Cancel,
+    Checkpoint,
     Entry,
     Expire,
     Forget,
@@ -265,7 +266,7 @@ def _forget(table: Rows, _entry: Entry, command: Forget) -> Edits | Refused:
     return Edits(forget=present, repeated=not present)
 
 
-def _barrier(_table: Rows, _entry: Entry, _command: Barrier) -> Edits | Refused:
+def _nothing(_table: Rows, _entry: Entry, _command: Barrier | Checkpoint) -> Edits | Refused:
     return NOTHING
 
 
@@ -276,6 +277,7 @@ TASK_RULES: Rules = {
     Cancel: _cancel,
     Expire: _expire,
     Forget: _forget,
-    Barrier: _barrier,
+    Barrier: _nothing,
+    Checkpoint: _nothing,
 }
-"""One rule per command about tasks; Barrier is about nothing, and stands here."""
+"""One rule per command about tasks; those that change nothing stand here, too."""

@@ -10,21 +10,15 @@ REQUIRE = "RAFTSMAN_TEST_REQUIRE_KUBERNETES"
 HOW = f"set {KUBECONFIG} to a kubeconfig whose contexts may run Pods"
 NO_KUBECTL = "install kubectl, which looks past raftsman at what Kubernetes has"
 
-_left_out = pytest.StashKey[int]()
 
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the tests on Kubernetes when there is none; fail instead when it is required."""
-    on_kubernetes = [item for item in items if item.get_closest_marker("kubernetes")]
-    config.stash[_left_out] = 0
-    missing = _what_is_missing()
-    if missing is None or not on_kubernetes:
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test on Kubernetes when there is none; fail it when one is required."""
+    missing = _what_is_missing() if item.get_closest_marker("kubernetes") else None
+    if missing is None:
         return
     if os.environ.get(REQUIRE):
-        raise pytest.UsageError(f"{REQUIRE} is set and there is no Kubernetes: {missing}")
-    config.stash[_left_out] = len(on_kubernetes)
-    for item in on_kubernetes:
-        item.add_marker(pytest.mark.skip(reason=missing))
+        pytest.fail(f"{REQUIRE} is set and there is no Kubernetes: {missing}", pytrace=False)
+    pytest.skip(missing)
 
 
 def _what_is_missing() -> str | None:
@@ -34,9 +28,10 @@ def _what_is_missing() -> str | None:
     return None if shutil.which("kubectl") else NO_KUBECTL
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out where nobody overlooks it."""
-    count = config.stash.get(_left_out, 0)
+    missing = _what_is_missing()
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(1 for each in skipped if missing is not None and missing in str(each.longrepr))
     if count:
-        missing = _what_is_missing()
         terminalreporter.write_sep("!", f"KUBERNETES TESTS SKIPPED ({count}): {missing}", red=True, bold=True)

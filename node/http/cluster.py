@@ -21,7 +21,8 @@ _LOOK_S = 0.01
 async def get_cluster(request: web.Request) -> web.Response:
     """Show the cluster as this node sees it."""
     known_parameters(request)
-    return json_response(cluster_view(site_of(request)))
+    view = cluster_view(site_of(request))
+    return json_response(view, index=view["appliedIndex"])
 
 
 def cluster_view(site: Site) -> ClusterView:
@@ -74,7 +75,7 @@ async def post_transfer(request: web.Request) -> web.Response:
     known_parameters(request)
     document = await read_json(request) if request.can_read_body else {}
     to = _target(site, document)
-    write = Write(task_id="", body={} if to is None else {"to": to}, here=lambda: _transfer(site, to))
+    write = Write(task_id="", body={} if to is None else {"to": to}, here=lambda: _transfer(site, to), repeatable=False)
     return await here_or_at_the_leader(request, write)
 
 
@@ -106,8 +107,8 @@ async def _transfer(site: Site, to: str | None) -> web.Response:
 async def get_contexts(request: web.Request) -> web.Response:
     """Show every context that a member lists, and who reaches it."""
     known_parameters(request)
-    items = site_of(request).replica.read(_contexts)
-    return json_response({"items": items})
+    items, index = site_of(request).replica.read(lambda table: (_contexts(table), table.index))
+    return json_response({"items": items}, index=index)
 
 
 def _contexts(table: TaskTable) -> list[ContextView]:

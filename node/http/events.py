@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from raftsman.node.http.answers import find_task, json_response
+from raftsman.node.http.answers import json_response, task_in
 from raftsman.node.http.problems import Problem, invalid_parameter
 from raftsman.node.http.site import (
     Site,
@@ -27,6 +27,8 @@ MAX_PAGE_EVENTS = 1000
 _SILENCE_S = 10.0
 
 Position = tuple[int, int]
+LAST = 2**31
+"""Behind all changes of an entry."""
 
 
 async def get_events(request: web.Request) -> web.StreamResponse:
@@ -41,17 +43,18 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     if after is not None:
         await _require_kept(site, after, wait_s)
     if media_type:
-        changes_as_they_come = _all_changes(site, after or (0, 0), follow=follow)
+        changes_as_they_come = _all_changes(site, after or (site.feed.lost_index, LAST), follow=follow)
         return await stream(request, _written(changes_as_they_come, media_type), content_type=media_type)
     changes = site.feed.after(*(after or (0, 0)), limit=limit + 1)
-    return _page(site, changes, limit)
+    return _page(changes, limit, site.feed.index)
 
 
 async def get_task_events(request: web.Request) -> web.StreamResponse:
     """Give the changes of one task that its row keeps, the oldest first; with ``follow``, until it has ended."""
     site = site_of(request)
     known_parameters(request, "after", "limit", "follow")
-    task = find_task(site, request.match_info["task_id"])
+    task_id = request.match_info["task_id"]
+    task, index = site.replica.read(lambda table: (task_in(table, task_id), table.index))
     after = _after(request) or (0, 0)
     limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
     media_type = stream_type(request)
@@ -62,13 +65,13 @@ async def get_task_events(request: web.Request) -> web.StreamResponse:
     if media_type:
         changes_as_they_come = _task_changes(site, task.task_id, after, follow=follow)
         return await stream(request, _written(changes_as_they_come, media_type), content_type=media_type)
-    return _page(site, changes, limit)
+    return _page(changes, limit, index)
 
 
-def _page(site: Site, changes: list[Change], limit: int) -> web.Response:
+def _page(changes: list[Change], limit: int, index: int) -> web.Response:
     events = [event_view(change) for change in changes[:limit]]
     following = events[-1]["id"] if len(changes) > limit else None
-    return json_response({"items": events, "next": following, "index": site.feed.index})
+    return json_response({"items": events, "next": following, "index": index}, index=index)
 
 
 async def _written(changes: AsyncIterator[Change], media_type: str) -> AsyncIterator[bytes]:
@@ -79,6 +82,7 @@ async def _written(changes: AsyncIterator[Change], media_type: str) -> AsyncIter
 
 async def _all_changes(site: Site, after: Position, *, follow: bool) -> AsyncIterator[Change]:
     while True:
+        _require_known(site, after)  # It may have lost some since: then the stream is cut, and who asks again is told.
         changes = site.feed.after(*after, limit=MAX_PAGE_EVENTS)
         for change in changes:
             after = (change.index, change.n)
@@ -108,9 +112,13 @@ async def _require_kept(site: Site, after: Position, wait_s: float) -> None:
     index = after[0]
     if index > site.feed.index and not await site.feed.wait_for_index(index, wait_s):
         raise Problem("not-ready", f"this node has applied {site.feed.index} entries, not yet {index}")
-    oldest = site.feed.oldest_index()
-    if site.feed.dropped and oldest is not None and index < oldest - 1:
-        raise Problem("events-compacted", f"events begin at index {oldest}", more={"oldestIndex": oldest})
+    _require_known(site, after)
+
+
+def _require_known(site: Site, after: Position) -> None:
+    lost = site.feed.lost_index
+    if after[0] < lost:
+        raise Problem("events-compacted", f"events begin behind index {lost}", more={"oldestIndex": lost + 1})
 
 
 def _after(request: web.Request) -> Position | None:
@@ -121,7 +129,7 @@ def _after(request: web.Request) -> Position | None:
     index, dot, n = text.partition(".")
     if not (text.isascii() and index.isdigit() and (n.isdigit() if dot else not n) and len(text) < 40):
         raise invalid_parameter(name, f"{text!r} is not an event's id such as 17.0")
-    return int(index), int(n or 0) if dot else 2**31
+    return int(index), int(n or 0) if dot else LAST
 
 
 def routes() -> list[web.RouteDef]:

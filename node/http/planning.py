@@ -3,7 +3,7 @@
 import msgspec
 from aiohttp import web
 
-from raftsman.node.http.answers import find_task, json_response
+from raftsman.node.http.answers import json_response, task_in
 from raftsman.node.http.problems import Problem, of_faults, of_rejections
 from raftsman.node.http.site import Site, known_parameters, site_of
 from raftsman.node.http.submissions import spec_of, submitted
@@ -26,9 +26,10 @@ async def get_explanation(request: web.Request) -> web.Response:
     """Explain where a task would run now."""
     site = site_of(request)
     known_parameters(request)
-    task = find_task(site, request.match_info["task_id"])
-    (explanation,) = explain_in_turn(site.replica.copy(), [task])
-    return json_response(explain_view(task.task_id, explanation))
+    table = site.replica.copy()
+    task = task_in(table, request.match_info["task_id"])
+    (explanation,) = explain_in_turn(table, [task])
+    return json_response(explain_view(task.task_id, explanation), index=table.index)
 
 
 async def post_plan(request: web.Request) -> web.Response:
@@ -43,9 +44,11 @@ async def post_plan(request: web.Request) -> web.Response:
     if faults:
         raise of_faults(faults[:FAULTS_LISTED])
     tasks = [found for _, found in checked if isinstance(found, Task)]
-    explanations = explain_in_turn(site.replica.copy(), tasks)
+    table = site.replica.copy()
+    index = table.index  # Explaining places tasks in the copy.
+    explanations = explain_in_turn(table, tasks)
     items = [explain_view(task.task_id or None, each) for task, each in zip(tasks, explanations, strict=True)]
-    return json_response({"items": items})
+    return json_response({"items": items}, index=index)
 
 
 def _checked(site: Site, document: object) -> Task | list[Fault]:

@@ -14,13 +14,14 @@ from raftsman.node.http.answers import task_response
 from raftsman.node.http.auth import principal_of
 from raftsman.node.http.problems import invalid_parameter, of_faults, of_rejections
 from raftsman.node.http.site import known_parameters, site_of
-from raftsman.node.http.writes import Write, carry_out, here_or_at_the_leader, id_was_made, read_json
+from raftsman.node.http.writes import Write, carry_out, here_or_at_the_leader, id_was_made, read_json, require_barrier
 from raftsman.raft.codec import pack_spec, unpack_spec
 from raftsman.raft.commands import Retry, Submit
 from raftsman.raft.limits import IDEMPOTENCY_KEY_CHARS
 from raftsman.raft.records import TaskId, TaskSpec
 from raftsman.raft.submission_rules import is_known
-from raftsman.scheduler.admission import Submitted, admit
+from raftsman.raft.table import TaskTable
+from raftsman.scheduler.admission import Rejection, Submitted, admit
 from raftsman.wire.bodies import RetryWish, check_retry
 from raftsman.wire.podtemplate import host_access
 from raftsman.wire.spec import Submission, check_submission
@@ -101,14 +102,27 @@ async def _retry(request: web.Request, command: Retry) -> web.Response:
 
 async def _admit(request: web.Request, command: Submit | Retry, spec: TaskSpec, *, packed_bytes: int) -> web.Response:
     site = site_of(request)
-    principal = principal_of(request)
-    if not site.replica.read(lambda table: is_known(table, command, principal)):
-        wish = submitted(spec, packed_bytes)
-        limit = site.settings.scheduler.max_queued
-        rejections = site.replica.read(lambda table: admit(table, wish, max_queued=limit))
-        if rejections:
-            raise of_rejections(rejections)
+    wish = submitted(spec, packed_bytes)
+    rejections = _rejections(request, command, wish)
+    if rejections:
+        # An earlier leader may have let it in, and this one not have seen that yet: a no must be certain.
+        await require_barrier(site)
+        rejections = _rejections(request, command, wish)
+    if rejections:
+        raise of_rejections(rejections)
     return await _propose(request, command)
+
+
+def _rejections(request: web.Request, command: Submit | Retry, wish: Submitted) -> list[Rejection]:
+    """Return what speaks against a new task; nothing speaks against one that is there."""
+    site, principal = site_of(request), principal_of(request)
+
+    def look(table: TaskTable) -> list[Rejection]:
+        if is_known(table, command, principal):
+            return []
+        return admit(table, wish, max_queued=site.settings.scheduler.max_queued)
+
+    return site.replica.read(look)
 
 
 async def _propose(request: web.Request, command: Submit | Retry) -> web.Response:

@@ -11,7 +11,16 @@ from typing import Any
 
 from aiohttp import web
 
-from raftsman.node.http.answers import etag_of, expected_indexes, find_task, json_response, task_response, was_seen
+from raftsman.node.http.answers import (
+    as_of,
+    etag_of,
+    expected_indexes,
+    find_task,
+    json_response,
+    task_in,
+    task_response,
+    was_seen,
+)
 from raftsman.node.http.problems import invalid_parameter
 from raftsman.node.http.site import (
     instant_of,
@@ -42,12 +51,11 @@ async def get_task(request: web.Request) -> web.Response:
     task_id = request.match_info["task_id"]
     seen = int_parameter(request, "index", 0, low=0, high=2**63)
     wait_s = wait_parameter(request)
-    task = find_task(site, task_id)
-    if wait_s and task.index <= seen:
+    if wait_s and find_task(site, task_id).index <= seen:
         await site.feed.wait_for_task(task_id, wait_s)
-        task = find_task(site, task_id)
+    task, at = site.replica.read(lambda table: (task_in(table, task_id), table.index))
     if was_seen(request, task):
-        return web.Response(status=304, headers={"ETag": etag_of(task)})
+        return web.Response(status=304, headers={"ETag": etag_of(task), **as_of(at)})
     return task_response(site, task_id, status=200)
 
 
@@ -106,7 +114,7 @@ async def list_tasks(request: web.Request) -> web.Response:
     if following:
         query = request.rel_url.update_query(cursor=following)
         headers["Link"] = f'<{query.path_qs}>; rel="next"'
-    return json_response(view, headers=headers)
+    return json_response(view, headers=headers, index=index)
 
 
 def _selected(table: TaskTable, selection: Selection, cursor: int | None, *, newest_first: bool) -> Iterator[Task]:

@@ -1,17 +1,19 @@
 """How a write is carried out: proposed here when this node leads, else handed on to the leader.
 
 The node that receives a write checks what needs no table and makes the task's id, before it hands anything on: so an
-outcome that nobody knows can be asked for under that id. What is written is the routes' business.
+outcome that nobody knows can be asked for under that id. It makes the command's id, too: so it may hand the write to
+one leader after another, and it happens once. What is written is the routes' business.
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from raftsman.node.forward import FORWARDED_BY, MADE_ID, HungUp, NobodyThere
+from raftsman.node.forward import COMMAND_ID, FORWARDED_BY, MADE_ID, Forwarded, HungUp, NobodyThere
 from raftsman.node.http.auth import principal_of
 from raftsman.node.http.problems import REQUEST_ID, Problem, of_faults, of_refusal
 from raftsman.node.http.site import Site, site_of
@@ -24,6 +26,9 @@ HANDED_ON = ("Authorization", "Idempotency-Key", "If-Match")
 """Headers of the request that reach the leader; the routes have checked the last two."""
 PASSED_ON = ("Content-Type", "Location", "ETag", "Idempotent-Replayed", "Retry-After", "Raftsman-Index")
 """Headers of the leader's answer that reach the client."""
+_COMMAND: web.RequestKey[str] = web.RequestKey("command", str)
+_COMMAND_ID = re.compile(r"[0-9A-Za-z-]{16,64}")
+_NO_EFFECT = ("no-leader", "disk-full", "not-ready")
 CATCH_UP_S = 1.0
 """How long a forwarded write waits until this node has applied it too; two heartbeats are the rule."""
 
@@ -36,6 +41,7 @@ class Write:
     id_made: bool = False  # By a node of ours: a repetition comes with another one.
     body: object  # What another node is sent.
     here: Callable[[], Awaitable[web.Response]]  # Carries it out and answers, on the leader.
+    repeatable: bool = True  # It is one command, which ``carry_out`` proposes.
 
 
 async def read_json(request: web.Request) -> Any:
@@ -56,22 +62,21 @@ def id_was_made(request: web.Request) -> bool:
 async def here_or_at_the_leader(request: web.Request, write: Write) -> web.Response:
     """Carry *write* out when this node leads, else hand it to the leader and answer what it answers."""
     site = site_of(request)
+    request[_COMMAND] = _command_id_of(request) or site.replica.new_command_id()
     if site.replica.standing().leads:
         return await write.here()
     if FORWARDED_BY in request.headers:
         raise no_leader()  # The node that forwarded it looks again.
-    headers = {name: request.headers[name] for name in HANDED_ON if name in request.headers}
-    headers |= {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
-    headers |= {MADE_ID: "true"} if write.id_made else {}
-    raw = json.dumps(write.body).encode()
     try:
-        answer = await site.forwarder.to_leader(request.method, request.path_qs, headers, raw)
+        answer = await _at_the_leader(request, write)
     except NobodyThere:
         if site.replica.standing().leads:
             return await write.here()
         full = "disk-full" in dict(site.replica.troubles())
         raise (_disk_full() if full else no_leader()) from None
     except HungUp as error:
+        if write.repeatable and site.replica.standing().leads:
+            return await _here_in_doubt(write)
         raise _unknown(write.task_id, str(error)) from error
     index = answer.headers.get("Raftsman-Index", "")
     if answer.status < 300 and index.isdigit():  # So that whoever asks this node next sees what it was just told.
@@ -80,9 +85,35 @@ async def here_or_at_the_leader(request: web.Request, write: Write) -> web.Respo
     return web.Response(status=answer.status, headers=passed, body=answer.body)
 
 
+async def _at_the_leader(request: web.Request, write: Write) -> Forwarded:
+    headers = {name: request.headers[name] for name in HANDED_ON if name in request.headers}
+    headers |= {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
+    headers |= {COMMAND_ID: request[_COMMAND]} | ({MADE_ID: "true"} if write.id_made else {})
+    return await site_of(request).forwarder.to_leader(
+        request.method, request.path_qs, headers, json.dumps(write.body).encode(), repeatable=write.repeatable
+    )
+
+
+async def _here_in_doubt(write: Write) -> web.Response:
+    """Carry out what another leader may have carried out before it fell silent."""
+    try:
+        return await write.here()
+    except Problem as problem:
+        if problem.code in _NO_EFFECT:  # This time. Of the time before it says nothing.
+            raise _unknown(write.task_id, problem.detail) from problem
+        raise
+
+
+def _command_id_of(request: web.Request) -> str:
+    """Return the id that another node of ours has given to the command, "" when there is none."""
+    given = request.headers.get(COMMAND_ID, "") if FORWARDED_BY in request.headers else ""
+    return given if _COMMAND_ID.fullmatch(given) else ""
+
+
 async def carry_out(request: web.Request, command: Command, task_id: str) -> tuple[Accepted, int]:
     """Propose *command*; return the table's yes, and the entry's index. Raises a Problem."""
-    match await site_of(request).replica.propose(command, principal=principal_of(request)):
+    replica = site_of(request).replica
+    match await replica.propose(command, principal=principal_of(request), command_id=request[_COMMAND]):
         case Applied(verdict, index):
             if isinstance(verdict, Refused):
                 raise of_refusal(verdict)

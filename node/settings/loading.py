@@ -157,6 +157,7 @@ def _raft(values: Values, *, bind_given: bool) -> RaftSettings:
         advertise=_get(values, str, "raft", "advertise") or own or str(bind),
         members=members,
         election_timeout_s=(low_ms / 1000, high_ms / 1000),
+        compact_entries=_get(values, int, "raft", "compact_entries"),
     )
 
 

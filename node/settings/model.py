@@ -41,6 +41,7 @@ class RaftSettings:
     advertise: str  # The host:port under which other members find it; never empty.
     members: tuple[tuple[str, str], ...]  # (name, "host:port") of each founding member; this node is one of them.
     election_timeout_s: tuple[float, float]  # The shortest and the longest silence before a follower stands.
+    compact_entries: int  # A snapshot follows so many entries, or as many as the table has rows.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

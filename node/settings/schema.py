@@ -73,6 +73,13 @@ SCHEMA: tuple[Setting, ...] = (
     Setting("raft.advertise", Kind.ADVERTISED, "", "where other members find this node; raft.bind when empty"),
     Setting("raft.members", Kind.MEMBERS, (), "the founding members; empty: a cluster of this node alone"),
     Setting("raft.election_timeout", Kind.DURATION_RANGE, "300ms..600ms", "silence after which a follower stands"),
+    Setting(
+        "raft.compact_entries",
+        Kind.WHOLE,
+        50_000,
+        "entries after which the log is compacted; as many as the table has rows, if that is more",
+        minimum=100,
+    ),
     Setting("tls.ca", Kind.OPTIONAL_PATH, "", "authorities that sign nodes and clients"),
     Setting("tls.cert", Kind.OPTIONAL_PATH, "", "certificate of this node"),
     Setting("tls.key", Kind.OPTIONAL_PATH, "", "private key of this node"),

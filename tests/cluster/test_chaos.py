@@ -83,7 +83,7 @@ class Clients:
 
     def wait_for(self, acknowledged: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._acknowledged >= acknowledged, timeout=30)
+            assert self._changed.wait_for(lambda: self._acknowledged >= acknowledged, timeout=120)
 
     @staticmethod
     def _submit(client: Client, spec: Json) -> None:

@@ -71,8 +71,10 @@ def make_target() -> Callable[[str], str]:
     recipes: dict[str, str] = dict(re.findall(r"^([a-z-]+):[^\n]*\n((?:\t[^\n]*\n)*)", text, re.MULTILINE))
 
     def find(command: str) -> str:
-        target = command.removeprefix("make ")
+        target, *values = command.removeprefix("make ").split()
         assert target in recipes, f"{command}: the Makefile has no such target"
+        unknown = {value.partition("=")[0] for value in values} - {*re.findall(r"^([A-Z]+) \?=", text, re.MULTILINE)}
+        assert not unknown, f"{command}: the Makefile has no {unknown}"
         return recipes[target]
 
     return find

@@ -16,6 +16,7 @@ TOURS = {
     ("README.md", "Five minutes with your clusters"): "test_five_minutes",
     ("README.md", "What it needs in Kubernetes"): "test_five_minutes",
     ("docs/cli.md", "Completion"): "test_completion",
+    ("docs/track-record.md", "How to run it again"): "test_track_record",
     ("docs/development-kubernetes.md", "The development Kubernetes"): "test_development_kubernetes",
 }
 """Which test types the blocks of commands of a section; all of them, so that what is added there is tried as well."""

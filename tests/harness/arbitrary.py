@@ -18,6 +18,7 @@ from raftsman.raft.commands import (
     Assign,
     Barrier,
     Cancel,
+    Checkpoint,
     Command,
     Entry,
     Expire,
@@ -162,6 +163,7 @@ def commands() -> st.SearchStrategy[Command]:
         st.builds(MemberUpdated, member=MEMBERS),
         st.builds(FoundCluster, uuid=UIDS),
         st.builds(Barrier),
+        st.builds(Checkpoint, index=st.integers(0, 100), state_hash=st.just("00")),
     )
 
 
@@ -170,7 +172,9 @@ def weighted(*choices: st.SearchStrategy[Command]) -> st.SearchStrategy[Command]
     return st.sampled_from(choices).flatmap(lambda choice: choice)
 
 
-def entries(of: st.SearchStrategy[Command]) -> st.SearchStrategy[Entry]:
-    """Return a strategy for log entries that carry *of*."""
+def entries(of: st.SearchStrategy[Command], ids: tuple[str, ...] = ("",)) -> st.SearchStrategy[Entry]:
+    """Return a strategy for log entries that carry *of*, under *ids*; "" is never repeated."""
     build: Callable[..., Entry] = Entry
-    return st.builds(build, command_id=st.just("c"), command=of, at=INSTANTS, principal=st.sampled_from(["", "ann"]))
+    return st.builds(
+        build, command_id=st.sampled_from(ids), command=of, at=INSTANTS, principal=st.sampled_from(["", "ann"])
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from raftsman.client import Client
 NAMES = ("alpha", "beta", "gamma")
 READY_S = 20.0
 STOP_S = 10.0
+_PORTS = range(10_000, 32_000)
+_given: set[int] = set()
 
 T = TypeVar("T")
 
@@ -46,12 +49,14 @@ class NodeProcess:
     environment: Mapping[str, str]
     log: Path
     token: str | None = None
+    within: Sequence[str] = ()
+    """A command that runs the node's, in another namespace perhaps."""
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
         """Start the process, over the data that an earlier one left."""
         assert self.process is None or self.process.poll() is not None, f"{self.name} runs already"
-        command = [sys.executable, "-m", "raftsman.cli.main", "serve", "--config", str(self.config)]
+        command = [*self.within, sys.executable, "-m", "raftsman.cli.main", "serve", "--config", str(self.config)]
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=dict(self.environment)
@@ -171,11 +176,26 @@ class NodeGroup:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of loopback that nobody listens on at the moment.
+
+    It is below those that the system gives to outgoing connections, is given once, and no other worker of this run
+    gives it: a node that is started again finds it free.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = _PORTS[worker::workers]
+    while True:
+        port = random.choice(mine)
+        with socket.socket() as probe, suppress(OSError):
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
+
+
+def raft_addresses(names: Sequence[str] = NAMES) -> dict[str, str]:
+    """Return an address of loopback for the log of each node."""
+    return {name: f"127.0.0.1:{free_port()}" for name in names}
 
 
 @contextmanager
@@ -187,15 +207,17 @@ def node_group(
     more_toml: str = "",
     token: str | None = None,
     environment: Mapping[str, str] | None = None,
+    members_of: Callable[[str], Mapping[str, str]] | None = None,
+    within: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[NodeGroup]:
     """Start a cluster under *directory* and end its processes afterwards.
 
     *kubeconfig*: whose contexts the nodes reach; None: they have none. *more_toml* is appended to every node's
-    settings. *token*: asked of every client.
+    settings. *token*: asked of every client. *members_of* gives each node its own list of members, with its own
+    address in it; None: all have the same. *within*: the commands that run nodes in other namespaces.
     """
     group = NodeGroup(token=token)
-    ports = {name: (free_port(), free_port()) for name in names}
-    members = ", ".join(f'"{name}=127.0.0.1:{raft}"' for name, (_, raft) in ports.items())
+    addresses = raft_addresses(names)
     auth = ""
     if token is not None:
         token_file = directory / "token"
@@ -205,7 +227,10 @@ def node_group(
     empty = directory / "empty.kubeconfig"
     empty.write_text('{"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}')
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAFTSMAN_")}
-    for name, (http, _) in ports.items():
+    for name in names:
+        http = free_port()
+        told = members_of(name) if members_of else addresses
+        members = ", ".join(f'"{member}={address}"' for member, address in told.items())
         config = directory / f"{name}.toml"
         config.write_text(
             f'name = "{name}"\ndata_dir = "{directory / name}"\n'
@@ -218,6 +243,7 @@ def node_group(
             environment={**inherited, "KUBECONFIG": str(kubeconfig or empty), **(environment or {})},
             log=directory / f"{name}.log",
             token=token,
+            within=(within or {}).get(name, ()),
         )
     with ExitStack() as stack:
         for node in group.nodes.values():

@@ -19,6 +19,8 @@ from raftsman.raft.records import Change, Instant, Row, Task, TaskSpec
 from raftsman.raft.table import TaskTable
 
 RULER = "----"
+STAMPS = ("by=", "id=")
+"""What a command's proposer stamps on it: the principal, and the command's id where it matters."""
 WISHES = ("type", "context", "priority", "timeout_ms", "start_timeout_ms", "placement")
 """What a row repeats from its specification, and what never changes."""
 
@@ -36,6 +38,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "cancel": ("task_id",),
     "expire": ("task_id", "attempt", "kind"),
     "barrier": (),
+    "checkpoint": ("index", "state_hash"),
 }
 """The fields that stand without their name. ``forget`` takes any number of ids."""
 
@@ -94,9 +97,10 @@ def _answers(stage: Stage, line: str) -> Iterator[str]:
         return
     stage.kinds.add(name)
     index = stage.table.index + 1
-    stamped = {"by": ""} | dict(word.split("=", 1) for word in words if word.startswith("by="))
-    command = _command(name, [word for word in words if not word.startswith("by=")])
-    entry = Entry(command_id=f"c{index}", command=command, at=Instant(1000 * index), principal=stamped["by"])
+    stamps = [word for word in words if word.startswith(STAMPS)]
+    stamped = {"by": "", "id": f"c{index}"} | dict(word.split("=", 1) for word in stamps)
+    command = _command(name, [word for word in words if word not in stamps])
+    entry = Entry(command_id=stamped["id"], command=command, at=Instant(1000 * index), principal=stamped["by"])
     verdict, changes = stage.table.apply(decode(encode(entry)), index)
     yield _verdict(verdict)
     yield from (f"  {_change(change)}" for change in changes)

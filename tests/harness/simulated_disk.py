@@ -6,8 +6,7 @@ likes: any pages of it, or those written first, one of them perhaps torn between
 """
 
 import errno
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -73,6 +72,7 @@ class SimulatedFile:
         room = self._disk.room_for(self._inode, offset + len(content))
         self._put(offset, content[: max(0, room - offset)])
         if room < offset + len(content):
+            self._disk.refusals += 1
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def _put(self, offset: int, content: bytes) -> None:
@@ -129,6 +129,8 @@ class SimulatedDisk:
         self.life = 0
         self.operations = 0
         self.open_files = 0
+        self.refusals = 0
+        """How many writes found no room."""
         self._down = False
         self._names: dict[str, _Inode] = {}
         self._durable_names: dict[str, _Inode] = {}
@@ -213,13 +215,8 @@ class SimulatedDisk:
         if self._down or life != self.life:
             raise Crash("the process is dead")
         self.operations += 1
-        with self._dying():
-            self.before(operation)
-
-    @contextmanager
-    def _dying(self) -> Iterator[None]:
         try:
-            yield
+            self.before(operation)
         except OSError:
             raise
         except BaseException:

@@ -30,7 +30,7 @@ def apply(table: TaskTable, *commands: Command, at: Iterable[int] = ()) -> TaskT
     """Apply *commands* to *table*, and return it; every one must be accepted."""
     instants = iter(at)
     for command in commands:
-        entry = Entry(command_id="c", command=command, at=Instant(next(instants, 0)))
+        entry = Entry(command_id="", command=command, at=Instant(next(instants, 0)))
         verdict, _ = table.apply(entry, table.index + 1)
         assert isinstance(verdict, Accepted), verdict
     return table

@@ -3,10 +3,11 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterable
-from hashlib import sha256
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from tests.simulation.many import be_quiet, run_seeds
+from tests.simulation.many import get_ready, run_seeds
+from tests.simulation.record import Summary, as_line
 from tests.simulation.run import Result, run_seed
 
 
@@ -29,20 +30,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--trace", action="store_true", help="print everything that happens (one seed)")
+    parser.add_argument(
+        "--record", type=Path, help="add a line for each seed to this file; see tests.simulation.record"
+    )
     asked = parser.parse_args(arguments)
     began = time.monotonic()
     if asked.seed is not None:
-        be_quiet()
+        get_ready()
         results: Iterable[Result] = [run_seed(asked.seed, nodes=asked.nodes, show=_say if asked.trace else None)]
     else:
         seeds = range(asked.first, asked.first + asked.seeds)
         results = run_seeds(seeds, nodes=asked.nodes, processes=asked.processes)
-    return _report(results, began)
+    return _report(_recorded(results, asked.record), began)
 
 
-def digest_of(traces: Iterable[str]) -> str:
-    """Return one fingerprint of those of several seeds."""
-    return sha256("".join(traces).encode()).hexdigest()
+def _recorded(results: Iterable[Result], file: Path | None) -> Iterator[Result]:
+    for result in results:
+        if file is not None:
+            with file.open("a") as lines:  # At once: a long run may be ended at any moment.
+                lines.write(as_line(result) + "\n")
+        yield result
 
 
 def _report(results: Iterable[Result], began: float) -> int:
@@ -52,15 +59,15 @@ def _report(results: Iterable[Result], began: float) -> int:
         if result.violation:
             _say(f"seed {result.seed}: {result.violation}\n  replay: {replay_command(result)}")
     took_s = time.monotonic() - began
-    violations = sum(bool(each.violation) for each in seen)
+    summary = Summary.of(seen)
+    _say(", ".join(f"{kind} {count}" for kind, count in sorted(summary.faults.items())))
     _say(
-        f"{sum(each.seconds for each in seen):.0f} simulated seconds, "
-        f"{sum(each.acknowledged for each in seen)} submissions acknowledged; "
+        f"at least {summary.least_faults} faults a seed; {summary.seconds:.0f} simulated seconds, "
+        f"{summary.acknowledged} commands acknowledged, {summary.reads} reads answered; "
         f"{took_s:.1f} s, {len(seen) / took_s * 60:.0f} seeds a minute"
     )
-    trace = digest_of(each.trace for each in seen)
-    _say(f"seeds={len(seen)} faults={sum(each.troubles for each in seen)} violations={violations} trace={trace}")
-    return 1 if violations else 0
+    _say(summary.last_line())
+    return 1 if summary.violations else 0
 
 
 if __name__ == "__main__":

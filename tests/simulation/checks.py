@@ -8,13 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from raftsman.raft import codec
+from raftsman.raft.commands import Verdict
+from raftsman.raft.core import Core
 from raftsman.raft.journal import Journal
 from raftsman.raft.lifecycle import RANK
 from raftsman.raft.messages import Ack, AskVote, Message, Vote
-from raftsman.raft.participant import MAX_QUEUED, Participant
 from raftsman.raft.records import Change, Task
 from raftsman.raft.table import TaskTable
 from raftsman.raft.waiting import Answer
+
+MAX_WAITING = 5_000
+"""Commands and reads on one node: clients ask for a hundred a second at most, and a node gives up after ten."""
+MAX_UNDER_WAY = 5_000
+"""Frames from one node."""
+MAX_OPEN_FILES = 12
+"""The segment in use and the next, a snapshot that is written, one that comes, one for each peer that gets it."""
 
 
 class Violation(BaseException):
@@ -56,6 +65,8 @@ class Checks:
     refused: set[bytes] = field(default_factory=set)
     acknowledged: dict[int, Proposal] = field(default_factory=dict)
     highest_acknowledged: int = 0
+    reads: int = 0
+    """Consistent reads that were answered."""
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Task → attempt and rank of its state."""
     ended: dict[str, Task] = field(default_factory=dict)
@@ -64,6 +75,8 @@ class Checks:
     """By directory: the latest vote, its term and candidate."""
     promised: dict[str, int] = field(default_factory=dict)
     """By directory: up to where it has acknowledged the log, and has not been told otherwise since."""
+    results: dict[str, tuple[Verdict, int]] = field(default_factory=dict)
+    """By the command's id: what was answered, and the index of the first entry that carried it."""
     _lives: dict[tuple[str, int], _Life] = field(default_factory=dict)
     _changes_up_to: int = 0
 
@@ -88,9 +101,17 @@ class Checks:
             if index in self.committed and self.committed[index][0] != journal.term_at(index):
                 _fail(f"{node} starts with another entry {index} than was committed")
 
-    def ticked(self, node: str, life: int, participant: Participant, journal: Journal) -> None:
-        """*node* has done a step."""
-        core = participant.core
+    def counted(self, node: str, *, waiting: int, open_files: int, under_way: int) -> None:
+        """*node* has done a step: nothing may have piled up."""
+        if waiting > MAX_WAITING:
+            _fail(f"{waiting} wait on {node}")
+        if open_files > MAX_OPEN_FILES:
+            _fail(f"{node} has {open_files} files open")
+        if under_way > MAX_UNDER_WAY:
+            _fail(f"{node} has {under_way} frames under way")
+
+    def ticked(self, node: str, life: int, core: Core, journal: Journal) -> None:
+        """*node* has done a step after which it stands elsewhere."""
         seen = self._lives.setdefault((node, life), _Life())
         term, commit_index, applied_index = core.term, core.commit_index, core.applied_index
         if term < seen.term or commit_index < seen.commit_index or applied_index < seen.applied_index:
@@ -105,8 +126,6 @@ class Checks:
         if commit_index > seen.commit_index:
             self._commits(node, journal, term, range(seen.commit_index + 1, commit_index + 1))
         seen.term, seen.commit_index, seen.applied_index = term, commit_index, applied_index
-        if len(participant.waiting) > MAX_QUEUED:
-            _fail(f"{node} has {len(participant.waiting)} waiting")
 
     def _leads(self, node: str, life: int, term: int, journal: Journal) -> None:
         other = self.leaders.setdefault(term, (node, life))
@@ -207,8 +226,7 @@ class Checks:
             if not isinstance(result, tuple):
                 _fail(f"{proposal.node} answers for an entry that is no command")
             proposal.index = result[1]
-            if self.applied.get(proposal.index) != proposal.raw:
-                _fail(f"{proposal.node} answers for entry {proposal.index}, which is another command")
+            self._happened_once(proposal, result)
             self.acknowledged[proposal.index] = proposal
             self.highest_acknowledged = max(self.highest_acknowledged, proposal.index)
         elif answer in (Answer.NOT_LEADER, Answer.DISK_FULL):
@@ -216,8 +234,18 @@ class Checks:
             if proposal.raw in self.applied_raws:
                 _fail(f"{proposal.node} answers {answer}, and the command is in the log")
 
+    def _happened_once(self, proposal: Proposal, result: tuple[Verdict, int]) -> None:
+        command_id = codec.decode(proposal.raw).command_id
+        carried = self.applied.get(result[1])
+        if carried != proposal.raw and (carried is None or codec.decode(carried).command_id != command_id):
+            _fail(f"{proposal.node} answers for entry {result[1]}, which is another command")
+        before = self.results.setdefault(command_id, result)
+        if result != before:
+            _fail(f"{proposal.node} answers {result} for a command that was answered {before} before")
+
     def read(self, node: str, floor: int, index: int, applied_index: int) -> None:
         """A consistent read that began when *floor* was acknowledged is answered."""
+        self.reads += 1
         if index < floor or applied_index < index:
             _fail(
                 f"a consistent read on {node} sees entry {min(index, applied_index)}, {floor} was acknowledged before"

@@ -45,7 +45,11 @@ if TYPE_CHECKING:
 WISHES = 12
 """Open at a time; bursts come on top."""
 PATIENCE_S = (0.5, 2.5)
+AGAIN_S, AGAIN_AT_MOST_S = 0.05, 1.2
+"""When it is asked again: after twice as long each time."""
 AT_ONCE = 40
+WISHES_A_READ = 3
+"""A consistent read costs more messages than a command."""
 CONTEXT = ContextName("prod")
 
 
@@ -89,7 +93,7 @@ class Clients:
         for command in [FoundCluster(uuid="c-1"), *joined]:
             self._wish(command)
         self._again(self._work)
-        self._again(self._look)
+        self._again(self._look, times=WISHES_A_READ)
 
     def stop(self) -> None:
         """Wish for nothing new; what is open is still asked for."""
@@ -99,10 +103,15 @@ class Clients:
         """Submit one more task."""
         return self._wish(self._submission())
 
+    def burst(self, count: int) -> None:
+        """Submit many tasks at once."""
+        for _ in range(count):
+            self.submit()
+
     # --- what they want ---
 
-    def _again(self, work: Callable[[], None]) -> None:
-        self.world.timeline.after(self.random.expovariate(1 / self._busy_s), work)
+    def _again(self, work: Callable[[], None], *, times: int = 1) -> None:
+        self.world.timeline.after(self.random.expovariate(1 / self._busy_s) * times, work)
 
     def _work(self) -> None:
         """Want something, whatever became of what was wanted before: trouble shows in what people do meanwhile."""
@@ -113,15 +122,14 @@ class Clients:
         if process is None or len(self.open) >= WISHES:
             return
         if self.random.random() < 0.02:
-            for _ in range(self.random.randint(2, AT_ONCE)):
-                self._wish(self._submission())
+            self.burst(self.random.randint(2, AT_ONCE))
         else:
-            self._wish(process.replica.read(self._command) or self._submission())
+            self._wish(self._checkpoint(process) or process.replica.read(self._command) or self._submission())
 
     def _look(self) -> None:
         if self._stopped:
             return
-        self._again(self._look)
+        self._again(self._look, times=WISHES_A_READ)
         process = self._some_node()
         if process is not None:
             self._read(process)
@@ -129,6 +137,10 @@ class Clients:
     def _submission(self) -> Submit:
         self._count += 1
         return Submit(task_id=TaskId(f"t-{self._count}"), spec=self.random.choice(self._specs))
+
+    def _checkpoint(self, process: "Process") -> Command | None:
+        """Return what makes every node compare its table with this one's, now and then, as a leader does."""
+        return process.replica.checkpoint() if self.random.random() < 0.05 else None
 
     def _command(self, table: TaskTable) -> Command | None:
         """Return something to do with what *table* shows, None for a submission."""
@@ -235,7 +247,8 @@ class Clients:
         if doubtful and isinstance(wish.command, Submit):
             self.doubtful.add(wish.command.task_id)
         if isinstance(wish.command, Submit | MemberJoined | FoundCluster) or (wish.tries < 2 and not self._stopped):
-            self.world.timeline.after(self.random.uniform(0.02, 0.2), lambda: self._ask(wish))
+            delay_s = min(AGAIN_S * 2 ** (wish.tries - 1), AGAIN_AT_MOST_S)
+            self.world.timeline.after(self.random.uniform(delay_s / 2, delay_s), lambda: self._ask(wish))
         else:
             self._done(wish)
 

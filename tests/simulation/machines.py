@@ -26,7 +26,7 @@ class Host:
         self.world = world
         self.name = name
         self.random = Random(f"{world.seed}/{name}")
-        self.clock = Clock(lambda: world.timeline.now, self.random)
+        self.clock = Clock(world.timeline, self.random)
         self.disk = self._new_disk()
         self.process: Process | None = None
         self.lives = 0
@@ -45,9 +45,9 @@ class Host:
         self._deferred: deque[Callable[[], None]] = deque()
         self._is_starting = False
 
-    def note(self, what: str, *, dull: bool = False) -> None:
+    def note(self, what: str) -> None:
         """Write down what happens here."""
-        self.world.trace.note(self.name, what, dull=dull)
+        self.world.trace.note(self.name, what)
 
     def _new_disk(self) -> SimulatedDisk:
         return self.world.parts.disk(Random(self.random.random()), before=self._before)
@@ -62,6 +62,7 @@ class Host:
             self.fails_disk_in -= 1
             if self.fails_disk_in <= 0:
                 self.fails_disk_in, self._disk_has_failed = None, True
+                self.world.faults["failing disk"] += 1
                 self.note(f"the disk fails at {operation.kind} {operation.name}")
                 raise OSError(EIO, "Input/output error")
 
@@ -71,6 +72,7 @@ class Host:
             self._dies_in -= 1
             if self._dies_in <= 0:
                 self._dies_in = None
+                self.world.faults[f"death at {step.split(maxsplit=1)[0]}"] += 1
                 self.note(f"dies at {step}")
                 raise Crash(step)
 
@@ -184,7 +186,7 @@ class Host:
             self.world.clients_of_died(self.name)
         if power:
             self.disk.lose_power()
-            self.clock = Clock(lambda: self.world.timeline.now, self.random)
+            self.clock = Clock(self.world.timeline, self.random)
         else:
             self.disk.kill()
         self.note("has lost its power" if power else "is killed")

@@ -15,10 +15,10 @@ SEEDS_AT_A_TIME = 4
 def run_seeds(seeds: Iterable[int], *, nodes: int, processes: int = 1) -> Iterator[Result]:
     """Yield the result of every seed, in order."""
     if processes == 1:
-        be_quiet()
+        get_ready()
         yield from (run_one(seed, nodes=nodes) for seed in seeds)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=be_quiet) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=get_ready) as pool:
         yield from pool.map(partial(run_one, nodes=nodes), seeds, chunksize=SEEDS_AT_A_TIME)
 
 
@@ -32,6 +32,8 @@ def run_one(seed: int, *, nodes: int) -> Result:
         gc.collect()
 
 
-def be_quiet() -> None:
-    """Let the product log nothing: what happens is in the trace."""
+def get_ready() -> None:
+    """Prepare this process for seeds: the product logs nothing, for what happens is in the trace."""
     logging.disable(logging.CRITICAL)
+    gc.collect()
+    gc.freeze()  # What there is now stays, and is not looked through after every seed.

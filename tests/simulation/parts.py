@@ -36,16 +36,19 @@ class Sizes:
     compact_entries: int
     transfer_bytes: int
     beat_s: float
+    tick_s: float
+    """How soon a tick follows what calls for it: what comes in meanwhile is taken together."""
     sync_s: float
 
     @classmethod
     def drawn(cls, random: Random) -> "Sizes":
         """Return sizes by chance."""
         return cls(
-            segment_bytes=random.choice((4 << 10, 16 << 10, 64 << 10)),
+            segment_bytes=random.choice((4 << 10, 4 << 10, 16 << 10, 64 << 10)),
             keep_behind=random.choice((2, 10, 50)),
             compact_entries=random.choice((15, 40, 100)),
             transfer_bytes=random.choice((700, 4 << 10, 64 << 10)),
             beat_s=random.choice((0.02, 0.03, 0.04)),
+            tick_s=random.choice((0.0002, 0.002, 0.006)),
             sync_s=random.choice((0.0001, 0.001, 0.004)),
         )

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 CLUSTER = "simulated"
 ELECTION_TIMEOUT_S = (0.3, 0.6)
 DIAL_WITHIN_S = 1.0
-AGAIN_S = 0.0001
-"""Between two ticks that follow each other at once."""
+
+FOLLOWER_BEATS = 3
+"""Who does not lead looks at the time less often: it hears heartbeats, and an election may be so much later."""
 
 
 class Process:
@@ -45,7 +46,8 @@ class Process:
         self._open: list[Link] = []
         self._going: list[tuple[Link, bytes, str]] = []
         self._busy_until = 0.0
-        self._wakes_at: float | None = None
+        self._beat_at = 0.0
+        self._beat_is_planned = self._tick_is_planned = False
         self._jobs: deque[Callable[[], None]] = deque()
         try:
             self._put_together()
@@ -97,14 +99,14 @@ class Process:
         )
         if parts.waiting is not type(self.participant.waiting):
             self.participant.waiting = parts.waiting()
-        self._standing = ""
+        self._standing: tuple[object, ...] = ()
 
     def _on_applied(self, index: int, changes: tuple[Change, ...]) -> None:
         checks = self.host.world.checks
         self.replica.read(lambda table: checks.changed(index, changes, table))
 
     def _clock(self) -> float:
-        return self.host.clock.monotonic() + self.lag_s * self.host.clock.rate
+        return self.host.clock.monotonic(self.lag_s)
 
     @property
     def identity(self) -> Identity:
@@ -129,44 +131,73 @@ class Process:
 
     def tick_soon(self) -> None:
         """Let the next tick come as soon as the last one is over."""
-        self._wake_at(max(self.host.world.timeline.now, self._busy_until) + AGAIN_S)
+        if not self._tick_is_planned:
+            self._tick_is_planned = True
+            world = self.host.world
+            world.timeline.after(max(0.0, self._busy_until - world.timeline.now) + world.sizes.tick_s, self._on_time)
 
-    def _wake_at(self, at: float) -> None:
-        if self._wakes_at is None or self._wakes_at > at:
-            self._wakes_at = at
-            timeline = self.host.world.timeline
-            timeline.after(at - timeline.now, lambda: self._wake(at))
+    def _on_time(self) -> None:
+        self._tick_is_planned = False
+        if self._busy_until > self.host.world.timeline.now:  # Another tick came in between, and takes longer.
+            self.tick_soon()
+        else:
+            self._wake()
 
-    def _wake(self, at: float) -> None:
-        if self._wakes_at == at and not self.is_over:
-            self._wakes_at = None
+    def _beat_later(self, delay_s: float) -> None:
+        self._beat_at = self.host.world.timeline.now + delay_s
+        if not self._beat_is_planned:
+            self._beat_is_planned = True
+            self.host.world.timeline.after(delay_s, self._on_beat)
+
+    def _on_beat(self) -> None:
+        self._beat_is_planned = False
+        early_s = self._beat_at - self.host.world.timeline.now
+        if early_s > 0:  # It has ticked since, for another reason.
+            self._beat_later(early_s)
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self.is_over and not self.host.is_paused:  # It ticks when it goes on.
             self.host.guarded(self._tick)
 
     def _tick(self) -> None:
-        world = self.host.world
         self.lag_s = 0.0
         self.participant.tick()
-        world.checks.ticked(self.name, self.life, self.participant, self.journal)
-        if self.replica.apply_errors or self.replica.broken:
-            world.fail(f"{self.name} could not apply an entry: {self.replica.broken or 'an exception'}")
-        self._note_standing()
-        self._busy_until, self.lag_s = world.timeline.now + self.lag_s, 0.0
+        self._look()
+        took_s, self.lag_s = self.lag_s, 0.0
+        world = self.host.world
+        self._busy_until = world.timeline.now + took_s
         if self.participant.hurried:
             self.tick_soon()
         else:
-            self._wake_at(self._busy_until + world.sizes.beat_s)
+            beats = 1 if self.participant.core.leads else FOLLOWER_BEATS
+            self._beat_later(took_s + world.sizes.beat_s * beats)
 
-    def _note_standing(self) -> None:
-        core, identity = self.participant.core, self.identity
-        self.host.is_member = self.host.is_member or identity.counts
-        standing = (
-            f"{'leads' if core.leads else 'is'} in term {core.term}, holds {self.journal.last_index}, "
-            f"commit {core.commit_index}, applied {core.applied_index}"
-            f"{'' if identity.counts else ', ' + identity.stage}{', disk full' if self.participant.disk_full else ''}"
+    def _look(self) -> None:
+        """Check what the tick has done, if there is a difference."""
+        checks, participant, journal = self.host.world.checks, self.participant, self.journal
+        checks.counted(
+            self.name,
+            waiting=len(participant.waiting),
+            open_files=self.host.disk.open_files,
+            under_way=sum(len(link.lanes[self.name].frames) for link in self._open),
         )
-        if standing != self._standing:
-            self._standing = standing
-            self.host.note(standing)
+        core, stage, full = participant.core, participant.identity.stage, participant.disk_full
+        ends = journal.last_index, journal.synced_index, core.commit_index, core.applied_index
+        standing = (core.leads, core.term, ends, stage, full)
+        if standing == self._standing:
+            return
+        self._standing = standing
+        checks.ticked(self.name, self.life, core, journal)
+        if self.replica.apply_errors or self.replica.broken:
+            self.host.world.fail(f"{self.name} could not apply an entry: {self.replica.broken or 'an exception'}")
+        self.host.is_member = self.host.is_member or self.identity.counts
+        self.host.note(
+            f"{'leads' if core.leads else 'is'} in term {core.term}, holds {journal.last_index}, "
+            f"commit {core.commit_index}, applied {core.applied_index}"
+            f"{'' if self.identity.counts else ', ' + stage}{', disk full' if full else ''}"
+        )
 
     # --- its end ---
 
@@ -259,7 +290,7 @@ class Process:
         message = m.decode(frame)
         peer = link.other(self.name)
         if link.greeted[self.name]:
-            self.host.note(f"← {peer} {message}", dull=_is_dull(message))
+            self.host.world.trace.heard(self.name, peer, frame, message)
             self.participant.received(peer, message)
             self.tick_soon()
         elif isinstance(message, m.Hello):
@@ -297,13 +328,3 @@ class Process:
             self.tick_soon()
         if peer > self.name:
             self._dial_later(peer, REDIAL_S)
-
-
-def _is_dull(message: m.Message) -> bool:
-    match message:
-        case m.Append():
-            return not message.entries
-        case m.Ack():
-            return message.success
-        case _:
-            return False

@@ -4,16 +4,24 @@ What seeds find rarely has a schedule here, or a test beside the rule that preve
 """
 
 import importlib
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
 
 import pytest
 
 from raftsman.raft.peers import Rules
+from raftsman.raft.snapshots import SnapshotHead, SnapshotStore
 from raftsman.raft.waiting import Answer, Waiting
+from tests.harness.simulated_disk import SimulatedDisk
 from tests.harness.steps import Steps
 from tests.simulation.run import run_seed
 from tests.simulation.stock import WITHOUT, AnswersAnybody, CountsOldAcks
 
+PAGE = Path(__file__).parents[2] / "docs" / "track-record.md"
 FIVE = ("alpha", "beta", "delta", "gamma", "omega")
 SEEDS = 120
 """So many at most: most faults are found within three, the rarest within a quarter of these."""
@@ -44,7 +52,7 @@ FAULTS: dict[int, tuple[str, ...]] = {
         f"{RULES}:test_a_node_that_was_cut_off_deposes_no_healthy_leader_when_it_comes_back",
     ),
     6: (
-        "tests.unit.test_core:test_pysyncobj_can_neither_read_nor_write_a_pickle",
+        f"{HERE}:test_no_frame_runs_anything",
         f"{RULES}:test_an_entry_of_a_kind_that_stock_would_unpickle_closes_the_link",
         f"{TRANSPORT}:test_junk_is_answered_by_closing_at_once",
     ),
@@ -53,17 +61,17 @@ FAULTS: dict[int, tuple[str, ...]] = {
         f"{HERE}:test_nobody_is_answered_for_the_command_of_another_leader",
         f"{RULES}:test_what_a_follower_handed_on_is_unknown_when_the_link_to_the_leader_dies",
     ),
-    9: ("empty-nodes",),
+    9: ("empty-nodes", f"{RULES}:test_an_entry_of_a_kind_that_stock_would_unpickle_closes_the_link"),
     10: (f"{SNAPSHOTS}:test_every_flipped_byte_of_a_snapshot_is_found",),
     11: (f"{HERE}:test_a_commit_waits_for_no_timer",),
-    12: (f"{SNAPSHOTS}:test_it_is_written_in_the_background_and_says_when_it_is_done",),
-    13: (f"{RULES}:test_a_leader_that_hears_no_majority_steps_down_within_the_longest_election_timeout",),
+    12: (f"{HERE}:test_no_tick_waits_for_a_snapshot",),
+    13: (f"{HERE}:test_a_leader_that_is_cut_off_believes_in_itself_no_longer_than_an_election_takes",),
     14: (
         f"{RULES}:test_a_command_that_the_core_could_only_send_as_a_pickle_comes_into_no_log",
         f"{TRANSPORT}:test_a_frame_that_is_too_long_closes_the_link_before_it_has_come",
     ),
 }
-"""By the number of the fault in the design: what finds it, a repair that seeds miss or a test that shows both sides."""
+"""By the number of the fault in docs/track-record.md: a repair that seeds miss, or a test that shows both sides."""
 
 
 @pytest.mark.parametrize("repair", BY_SEEDS)
@@ -79,6 +87,12 @@ def test_every_fault_has_something_that_finds_it() -> None:
             assert callable(getattr(importlib.import_module(module), function)), where
         else:
             assert where in BY_SEEDS
+
+
+def test_the_page_says_what_finds_each_fault() -> None:
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", PAGE.read_text(), re.MULTILINE)
+    written = {int(number): set(re.findall(r"`([^`]+)`", row)) for number, row in rows}
+    assert written == {number: {place.rpartition(":")[2] for place in places} for number, places in FAULTS.items()}
 
 
 # --- schedules --------------------------------------------------------------------------------
@@ -166,3 +180,52 @@ def test_a_commit_waits_for_no_timer(has_timer: bool) -> None:
             world.step(0.0005)
         took.append(world.now - began)
     assert (max(took) > 0.01) is has_timer
+
+
+@pytest.mark.parametrize(("imported", "runs"), [("pysyncobj", True), ("raftsman.raft.core", False)])
+def test_no_frame_runs_anything(imported: str, runs: bool) -> None:
+    """Whoever reaches the log's port of the stock library sends a change of members, and it runs what they like."""
+    change_of_members = b"\2cbuiltins\nprint\n(S'anything'\ntR."
+    program = f"""
+import {imported}
+from pysyncobj import SyncObj
+try:
+    SyncObj._SyncObj__parseChangeClusterRequest(None, {change_of_members!r})
+except AssertionError as refused:
+    print(refused)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ("anything" if runs else "pysyncobj tried to read a pickle")
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_no_tick_waits_for_a_snapshot(is_beside: bool) -> None:
+    beside: list[Callable[[], None]] = []
+    store = SnapshotStore(SimulatedDisk(Random(1)), background=beside.append if is_beside else lambda work: work())
+    packed: list[int] = []
+
+    def chunks() -> Iterator[bytes]:
+        for number in range(1000):
+            packed.append(number)
+            yield b"a row"
+
+    writing = store.start(SnapshotHead((b"", 1, 1), (b"", 2, 1)), chunks())
+    assert len(packed) == (0 if is_beside else 1000), "what the tick that begins it waits for"
+    for work in beside:
+        work()
+    assert (writing.done, writing.error, len(packed)) == (True, None, 1000)
+
+
+@pytest.mark.parametrize(("patience_s", "leads"), [(30.0, True), (None, False)])
+def test_a_leader_that_is_cut_off_believes_in_itself_no_longer_than_an_election_takes(
+    patience_s: float | None, leads: bool
+) -> None:
+    world = Steps()
+    world.start()
+    old = world.leader()
+    world.run(0.3)
+    if patience_s is not None:
+        vars(old.participant.core)["_SyncObj__conf"].leaderFallbackTimeout = patience_s
+    world.isolate(old.name)
+    world.run(0.7)
+    assert old.participant.core.leads is leads

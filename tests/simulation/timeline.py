@@ -19,12 +19,13 @@ class Timeline:
         self._count += 1
         heappush(self._planned, (self.now + max(0.0, delay_s), self._count, work))
 
-    def run(self, until: float, over: Callable[[], bool] = lambda: False) -> bool:
+    def run(self, until: float, over: Callable[[], bool] | None = None) -> bool:
         """Let time pass until *until*, or until *over* is true, and return whether it is."""
-        while self._planned and self._planned[0][0] <= until:
-            if over():
+        planned = self._planned
+        while planned and planned[0][0] <= until:
+            if over is not None and over():
                 return True
-            self.now, _, work = heappop(self._planned)
+            self.now, _, work = heappop(planned)
             work()
         self.now = max(self.now, until)
-        return over()
+        return over is not None and over()

@@ -10,7 +10,9 @@ from tests.simulation.machines import Host
 from tests.simulation.world import World
 
 Trouble = Callable[[World, Random], bool]
-"""Makes trouble; False: there is nothing to trouble at the moment."""
+"""Makes trouble; False: there is nothing to trouble at the moment, or it strikes later and is counted then."""
+RARE_STEPS = ("create", "rename", "unlink")
+"""A death at the tenth of them from now would come too late."""
 
 
 def _one(world: World, random: Random, *, leads: float = 0.4) -> Host | None:
@@ -45,16 +47,16 @@ def kill(world: World, random: Random) -> bool:
 
 
 def kill_at_a_step(world: World, random: Random) -> bool:
-    """Let a process die at a write, a sync, a rename or a send."""
+    """Let a process die at one of its next steps: any, or a write, a sync, a change of names, a send."""
     host = _one(world, random)
     if host is None:
         return False
     steps = random.randint(1, random.choice((1, 3, 10, 40)))
-    only = random.choice(("", "", "sync", "rename", "send"))
+    only = random.choice(("", "", "write", "write", "sync", "sync", "send", *RARE_STEPS))
     host.die_within(
-        steps if only != "rename" else 1, power=random.random() < 0.5, only=only, again=random.random() < 0.5
+        steps if only not in RARE_STEPS else 1, power=random.random() < 0.5, only=only, again=random.random() < 0.5
     )
-    return True
+    return False
 
 
 def kill_all(world: World, random: Random) -> bool:
@@ -117,11 +119,11 @@ def transfer(world: World, random: Random) -> bool:
 
 
 def clock_jump(world: World, random: Random) -> bool:
-    """Let a clock jump: ahead by up to an hour, or back by a little; the time of day by an hour either way."""
+    """Let a clock jump by up to an hour, ahead or (which no monotonic clock should) back; the time of day, too."""
     host = world.hosts[random.choice(world.names)]
     seconds = random.choice((0.2, 1.0, 60.0, 3600.0)) * random.random()
     if random.random() < 0.3:
-        seconds = -random.uniform(0, 2)
+        seconds = -seconds
     host.clock.jump(seconds)
     host.clock.jump_wall(random.randint(-3_600_000, 3_600_000))
     host.note(f"its clock jumps by {seconds:.3f} s")
@@ -201,7 +203,8 @@ def half_open(world: World, random: Random) -> bool:
 def slow_network(world: World, random: Random) -> bool:
     """Let everything from and to one machine take longer."""
     name = random.choice(world.names)
-    world.network.slow_s[name] = random.choice((0.0, 0.02, 0.1, 0.4))
+    is_slow = world.network.slow_s.get(name, 0.0) > 0
+    world.network.slow_s[name] = random.choice((0.02, 0.1, 0.4, *([0.0] if is_slow else [])))
     world.trace.note("network", f"everything of {name} takes {world.network.slow_s[name]} s longer")
     return True
 
@@ -212,24 +215,30 @@ def slow_network(world: World, random: Random) -> bool:
 def slow_disk(world: World, random: Random) -> bool:
     """Let every sync of one machine take longer, for a while."""
     host = world.hosts[random.choice(world.names)]
-    host.slow_disk_s = random.choice((0.0, 0.02, 0.1, 0.7))
+    host.slow_disk_s = random.choice((0.02, 0.1, 0.7, *([0.0] if host.slow_disk_s else [])))
     host.note(f"its disk takes {host.slow_disk_s} s longer")
     return True
 
 
 def full_disk(world: World, random: Random) -> bool:
-    """Fill a disk, all but a little, and make room again later."""
-    host = world.hosts[random.choice(world.names)]
-    disk = host.disk
-    disk.capacity_bytes = disk.used_bytes + random.choice((0, 500, 5000, 50_000))
-    host.note(f"its disk has {disk.capacity_bytes - disk.used_bytes} bytes left")
+    """Fill a disk, all but a little, or every disk, while many want something; make room again later."""
+    some = random.sample(world.names, random.choice((1, 1, 1, 2, len(world.names))))
+    disks = [world.hosts[name].disk for name in some]
+    refusals = sum(disk.refusals for disk in disks)
+    for name, disk in zip(some, disks, strict=True):
+        left_bytes = random.choice((0, 500, 5000))
+        disk.capacity_bytes = disk.used_bytes + left_bytes
+        world.trace.note(name, f"its disk has {left_bytes} bytes left")
 
     def make_room() -> None:
-        disk.capacity_bytes = None
-        host.note("its disk has room again")
+        for disk in disks:
+            disk.capacity_bytes = None
+        world.trace.note("world", f"the disk has room again on {', '.join(some)}")
+        world.faults["full disk"] += sum(disk.refusals for disk in disks) > refusals
 
-    world.timeline.after(random.uniform(0.3, 5), make_room)
-    return True
+    world.clients.burst(random.randint(1, 20))
+    world.timeline.after(random.uniform(1, 8), make_room)
+    return False
 
 
 def failing_disk(world: World, random: Random) -> bool:
@@ -238,7 +247,7 @@ def failing_disk(world: World, random: Random) -> bool:
     if host is None:
         return False
     host.fails_disk_in = random.randint(1, 20)
-    return True
+    return False
 
 
 ALL: dict[Trouble, int] = {
@@ -258,7 +267,7 @@ ALL: dict[Trouble, int] = {
     half_open: 5,
     slow_network: 4,
     slow_disk: 4,
-    full_disk: 4,
+    full_disk: 6,
     failing_disk: 3,
 }
 """How often each comes, in relation to the others."""

@@ -1,5 +1,6 @@
 """A simulated cluster: its machines, the network between them, those who use it, and the order of what happens."""
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import NoReturn
@@ -25,6 +26,8 @@ class World:
         self.names = tuple(sorted(NAMES[:nodes]))
         self.addresses = {name: f"{name}:7118" for name in self.names}
         self.parts = parts or Parts()
+        self.faults: Counter[str] = Counter()
+        """What went wrong so far: how often each kind of trouble struck."""
         self.random = Random(f"{seed}/world")
         self.sizes = Sizes.drawn(self.random)
         self.timeline = Timeline()

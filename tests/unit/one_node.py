@@ -36,7 +36,13 @@ async def one_node(
 ) -> AsyncIterator[OneNode]:
     """Start the API, with *routes* beside its own."""
     feed = ChangeFeed()
-    node = make_node("alpha", {"alpha": f"127.0.0.1:{free_port()}"}, directory, on_applied=feed.publish)
+    node = make_node(
+        "alpha",
+        {"alpha": f"127.0.0.1:{free_port()}"},
+        directory,
+        on_applied=feed.publish,
+        on_restored=feed.begin_behind,
+    )
     async with AsyncExitStack() as stack:
         await node.replica.start(node.consensus)
         stack.push_async_callback(node.replica.stop)

@@ -66,6 +66,7 @@ def make_node(
     members: dict[str, str],
     directory: Path,
     on_applied: Callable[[int, tuple[Change, ...]], None] = lambda *_: None,
+    on_restored: Callable[[int], None] = lambda _index: None,
 ) -> Node:
     """Return a node that has not been started."""
     ids = itertools.count()
@@ -75,7 +76,9 @@ def make_node(
         applied.append((index, changes))
         on_applied(index, changes)
 
-    replica = Replica(now=lambda: Instant(1_000), new_id=lambda: f"{name}-{next(ids)}", on_applied=note)
+    replica = Replica(
+        now=lambda: Instant(1_000), new_id=lambda: f"{name}-{next(ids)}", on_applied=note, on_restored=on_restored
+    )
     consensus = Consensus(
         name=name,
         members=members,

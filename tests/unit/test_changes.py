@@ -38,29 +38,44 @@ async def test_changes_are_given_in_order_behind_any_position() -> None:
 
 async def test_an_entry_without_changes_moves_the_index_only() -> None:
     feed = ChangeFeed()
-    assert feed.oldest_index() is None
     feed.publish(7, ())
     await drained()
     assert feed.index == 7
     assert feed.after(0, 0, limit=10) == []
-    assert feed.oldest_index() is None
+    assert feed.lost_index == 0
 
 
-async def test_the_ring_drops_the_oldest_and_counts_them() -> None:
+async def test_the_ring_drops_the_oldest_and_says_up_to_which_entry() -> None:
     feed = ChangeFeed(ring_changes=3)
     for index in range(1, 6):
         feed.publish(index, (change(index),))
     await drained()
     assert ids(feed.after(0, 0, limit=10)) == [(3, 0), (4, 0), (5, 0)]
-    assert feed.oldest_index() == 3
-    assert feed.dropped == 2
+    assert feed.lost_index == 2
 
 
-async def test_nothing_counts_as_dropped_while_the_ring_has_room() -> None:
+async def test_an_entry_of_which_one_change_is_dropped_is_not_known_as_a_whole() -> None:
     feed = ChangeFeed(ring_changes=3)
-    feed.publish(1, (change(1, 0), change(1, 1), change(1, 2)))
+    feed.publish(4, (change(4, 0), change(4, 1), change(4, 2)))
     await drained()
-    assert feed.dropped == 0
+    assert feed.lost_index == 0
+    feed.publish(9, (change(9),))
+    await drained()
+    assert feed.lost_index == 4
+
+
+async def test_a_snapshot_takes_the_place_of_changes_that_are_not_known_here() -> None:
+    feed = ChangeFeed()
+    waiting = asyncio.create_task(feed.wait_for_task("one", 5))
+    feed.publish(3, (change(3, task_id="two"),))
+    await drained()
+    assert not waiting.done()
+    feed.begin_behind(8)
+    feed.publish(9, (change(9, task_id="two"),))
+    await drained()
+    await waiting
+    assert (feed.index, feed.lost_index) == (9, 8)
+    assert ids(feed.after(0, 0, limit=10)) == [(9, 0)]
 
 
 async def test_many_threads_lose_nothing() -> None:

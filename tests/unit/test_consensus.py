@@ -128,6 +128,11 @@ def test_two_nodes_never_open_one_journal(tmp_path: Path) -> None:
     other.stop()
 
 
+def lose(directory: Path, pattern: str) -> None:
+    for lost in directory.glob(pattern):
+        lost.unlink()
+
+
 def test_a_torn_end_is_cut_and_told_by_the_figures_until_the_next_start(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
 
@@ -160,8 +165,7 @@ def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_what_t
     log.start()
     eventually(lambda: log.standing().leads, within_s=10, what="it leads")
     log.stop()
-    for lost in tmp_path.glob(file):
-        lost.unlink()
+    lose(tmp_path, file)
     with pytest.raises(ConsensusError, match=rf"^{tmp_path}/identity: offset 0: .*{fault}; .*with an empty one"):
         consensus(tmp_path, address).start()
 

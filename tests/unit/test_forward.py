@@ -128,12 +128,81 @@ async def test_a_leader_that_answers_just_after_it_was_deposed_is_heard() -> Non
         assert (await asking).status == 201
 
 
-async def test_a_leader_that_hangs_up_may_have_done_it() -> None:
-    async def hang_up(request: web.Request) -> web.Response:
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
+async def _hang_up(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
 
-    async with node(hang_up) as url, forwarder(lambda: url) as forward:
+
+@pytest.mark.parametrize("repeatable", [False, True])
+async def test_a_leader_that_hangs_up_may_have_done_it(repeatable: bool) -> None:
+    async with node(_hang_up) as url, forwarder(lambda: url) as forward, asyncio.timeout(LEADER_WAIT_S + 2):
         with pytest.raises(HungUp):
-            await forward.to_leader("POST", "/v1/tasks", {}, b"{}")
+            await forward.to_leader("POST", "/v1/tasks", {}, b"{}", repeatable=repeatable)
+
+
+async def test_when_a_leader_hangs_up_the_next_one_is_asked_the_same() -> None:
+    heard: list[str] = []
+
+    async def dies(request: web.Request) -> web.Response:
+        heard.append(request.headers["Raftsman-Command-Id"])
+        leaders.pop(0)
+        return await _hang_up(request)
+
+    async def does(request: web.Request) -> web.Response:
+        heard.append(request.headers["Raftsman-Command-Id"])
+        return web.Response(status=201)
+
+    async with node(dies) as dead, node(_no_leader) as candidate, node(does) as url:
+        leaders: list[str | None] = [dead, None, candidate]
+
+        def url_of_leader() -> str | None:
+            if len(heard) == 1 and leaders:
+                return leaders.pop(0)
+            return leaders[0] if leaders else url
+
+        async with forwarder(url_of_leader) as forward:
+            headers = {"Raftsman-Command-Id": "c"}
+            answer = await forward.to_leader("POST", "/v1/tasks", headers, b"{}", repeatable=True)
+    assert (answer.status, heard) == (201, ["c", "c"])
+
+
+async def test_what_must_not_happen_twice_is_handed_on_once() -> None:
+    asked: list[str] = []
+
+    async def dies(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return await _hang_up(request)
+
+    async with node(dies) as url, forwarder(lambda: url) as forward:
+        with pytest.raises(HungUp):
+            await forward.to_leader("POST", "/v1/cluster:transfer", {}, b"{}")
+    assert len(asked) == 1
+
+
+async def test_a_full_disk_of_the_next_leader_says_nothing_of_what_the_first_one_did() -> None:
+    async def full(_request: web.Request) -> web.Response:
+        return web.json_response({"code": "disk-full"}, status=507)
+
+    async with node(_hang_up) as dead, node(full) as url:
+        leaders = [dead]
+
+        def url_of_leader() -> str:
+            return leaders.pop() if leaders else url
+
+        async with forwarder(url_of_leader) as forward:
+            with pytest.raises(HungUp):
+                await forward.to_leader("POST", "/v1/tasks", {}, b"{}", repeatable=True)
+            assert (await forward.to_leader("POST", "/v1/tasks", {}, b"{}", repeatable=True)).status == 507
+
+
+async def test_in_doubt_a_node_that_comes_to_lead_itself_is_told_of_the_doubt() -> None:
+    leads: list[bool] = []
+
+    async def dies(request: web.Request) -> web.Response:
+        leads.append(True)
+        return await _hang_up(request)
+
+    async with node(dies) as url, forwarder(lambda: url, leads=lambda: bool(leads)) as forward:
+        with pytest.raises(HungUp):
+            await forward.to_leader("POST", "/v1/tasks", {}, b"{}", repeatable=True)

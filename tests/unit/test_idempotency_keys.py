@@ -22,7 +22,7 @@ def keyed(task_id: str, key: str, *, priority: int = 0) -> Submit:
 
 
 def say(table: TaskTable, command: Submit, at: int, *, by: str = "ann") -> Verdict:
-    entry = Entry(command_id="c", command=command, at=Instant(at), principal=by)
+    entry = Entry(command_id="", command=command, at=Instant(at), principal=by)
     verdict, _ = table.apply(decode(encode(entry)), table.index + 1)
     return verdict
 

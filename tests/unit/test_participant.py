@@ -275,6 +275,24 @@ def test_a_transfer_to_a_node_that_is_away_ends_and_proposals_go_on() -> None:
     assert answers == [(Answer.APPLIED, b"one")]
 
 
+def test_a_leader_whose_term_has_committed_nothing_yet_waits_for_it_and_not_in_circles() -> None:
+    """Reads wait for the first commit of a term; a tick at once would find what the last one found."""
+    world = Steps()
+    world.start()
+    old = world.leader()
+    world.run(0.3)
+    world.kill(old.name)
+    world.until(lambda: any(node.participant.core.leads for node in world.nodes.values()), "another leads")
+    leader = next(node for node in world.nodes.values() if node.participant.core.leads)
+    assert leader.journal.term_at(leader.participant.core.commit_index) != leader.participant.core.term
+    answers: list[Answer] = []
+    leader.participant.read(lambda answer, _: answers.append(answer))
+    leader.participant.tick()
+    assert not leader.participant.hurried
+    world.until(lambda: answers, "an answer")
+    assert answers == [Answer.APPLIED]
+
+
 # --- ways that are slow ---
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from raftsman.raft import codec
-from raftsman.raft.commands import Accepted, Barrier, Cancel, Entry, FoundCluster, Refused, Submit
+from raftsman.raft.commands import Accepted, Barrier, Cancel, Checkpoint, Entry, FoundCluster, Refused, Submit
 from raftsman.raft.consensus import Answer
+from raftsman.raft.marks import MARK_EVERY
 from raftsman.raft.records import Instant, K8sJobSpec, TaskId, TaskSpec
 from raftsman.raft.replica import Applied, NotLeader, Unknown
 from tests.unit.replicas import META_LEFT_OPEN, Group, Node, group_of, until
@@ -154,13 +155,43 @@ async def test_an_entry_of_a_newer_program_breaks_the_replica_and_freezes_its_ta
         leader = await group.leader()
         await leader.apply(submission("one"))
         await commit(leader, raw)
-        outcome = await leader.apply(submission("two"))
-        assert isinstance(outcome.verdict, Refused)
-        assert outcome.verdict.code == "unknown-format"
+        assert await leader.replica.propose(submission("two")) == Unknown()
         await until(lambda: all(node.replica.broken for node in group.nodes.values()), "all nodes have met it")
         assert all(words in node.replica.broken for node in group.nodes.values())
         assert all("start a newer raftsman" in node.replica.broken for node in group.nodes.values())
         assert await tasks_everywhere(group) == [["one"]] * 3
+
+
+async def test_a_table_that_differs_is_found_named_and_breaks_its_node(tmp_path: Path) -> None:
+    async with group_of(tmp_path) as group:
+        await group.start()
+        leader, (damaged, whole) = await group.leader(), await group.followers()
+        await leader.apply(submission("one"))
+        await group.settled()
+        damaged.replica.read(lambda table: table.live.clear())  # As damaged memory would.
+        damaged.replica.read(lambda table: setattr(table, "_hash", 0))
+        assert leader.replica.checkpoint() is None
+        for number in range(MARK_EVERY):
+            await leader.apply(submission(f"task-{number}"))
+        checkpoint = leader.replica.checkpoint()
+        assert checkpoint is not None
+        await leader.apply(checkpoint)
+        await until(lambda: damaged.replica.broken, "the difference is found")
+        words = f"after entry {checkpoint.index} of the log this node's table has the hash"
+        assert damaged.replica.broken.startswith(words)
+        assert "start the node again on an empty one" in damaged.replica.broken
+        assert checkpoint.state_hash in damaged.replica.broken
+        assert (whole.replica.broken, leader.replica.broken) == ("", "")
+
+
+async def test_a_checkpoint_of_what_a_node_never_saw_says_nothing(tmp_path: Path) -> None:
+    async with group_of(tmp_path) as group:
+        await group.start()
+        leader = await group.leader()
+        await leader.apply(Checkpoint(index=MARK_EVERY * 1000, state_hash="00"))
+        await leader.apply(Checkpoint(index=1, state_hash="00"))
+        await group.settled()
+        assert not any(node.replica.broken for node in group.nodes.values())
 
 
 async def test_a_restart_replays_the_journal_to_the_same_table(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ bind = "127.0.0.1:7128"
 advertise = "127.0.0.1:7128"
 members = ["alpha=127.0.0.1:7128", "beta=127.0.0.1:7138", "gamma=127.0.0.1:7148"]
 election_timeout = "250ms..1s"
+compact_entries = 1000
 [tls]
 ca = ""
 cert = ""
@@ -92,7 +93,7 @@ def test_every_key_of_the_file_arrives() -> None:
     assert settings.http.max_body_bytes == 2 << 20
     assert (settings.raft.bind, settings.raft.advertise) == (Address("127.0.0.1", 7128), "127.0.0.1:7128")
     assert settings.raft.members[2] == ("gamma", "127.0.0.1:7148")
-    assert settings.raft.election_timeout_s == (0.25, 1.0)
+    assert (settings.raft.election_timeout_s, settings.raft.compact_entries) == ((0.25, 1.0), 1000)
     assert settings.auth.admin_token_file == Path("/etc/raftsman/token")
     assert (settings.scheduler.default_timeout_ms, settings.scheduler.max_queued) == (5_400_000, 10)
     assert (settings.scheduler.keep_finished_ms, settings.scheduler.keep_finished_count) == (86_400_000, 20)

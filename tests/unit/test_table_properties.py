@@ -54,10 +54,12 @@ BEGINNING: tuple[Command, ...] = (
 GARBAGE = {**PLAIN, str: st.sampled_from(["t1", "t2", "alpha", "beta", "prod"]) | PLAIN[str]}
 garbage = st.sampled_from([*KINDS.values()]).flatmap(lambda kind: rows_of(kind, GARBAGE))
 beginnings = st.sampled_from([BEGINNING, BEGINNING, BEGINNING, ()]).map(
-    lambda given: [Entry(command_id="b", command=command, at=Instant(1)) for command in given]
+    lambda given: [Entry(command_id="", command=command, at=Instant(1)) for command in given]
 )
 wishes = weighted(*[commands()] * 7, garbage)
 logs = st.builds(lambda first, rest: [*first, *rest], beginnings, st.lists(entries(wishes), min_size=10, max_size=60))
+repetitive = st.lists(entries(wishes, ("", "a", "b", "c", "d", "e", "f")), min_size=10, max_size=60)
+repeating_logs = st.builds(lambda first, rest: [*first, *rest], beginnings, repetitive)
 
 a_log = settings(max_examples=60, deadline=None)
 
@@ -103,7 +105,7 @@ def place(task: Task) -> tuple[int, int]:
 
 
 def bytes_of(table: TaskTable) -> list[bytes]:
-    rows: list[Row] = [*table.tasks(), *table.members.values(), *table.keys.values()]
+    rows: list[Row] = [*table.tasks(), *table.members.values(), *table.keys.values(), *table.results.values()]
     return [pack_row(row) for row in rows]
 
 
@@ -111,7 +113,7 @@ def bytes_of(table: TaskTable) -> list[bytes]:
 
 
 @a_log
-@given(logs)
+@given(logs | repeating_logs)
 def test_two_tables_that_read_the_same_log_are_the_same(log: list[Entry]) -> None:
     one, other = TaskTable(), TaskTable()
     heard = [decode(encode(entry)) for entry in log]
@@ -136,6 +138,23 @@ def test_what_changes_nothing_leaves_every_row_as_it_was(log: list[Entry]) -> No
             assert step.verdict == Accepted()
         if step.after != step.before:
             assert step.after.state_hash != step.before.state_hash
+
+
+@a_log
+@given(repeating_logs)
+def test_a_command_under_an_id_that_was_there_changes_nothing_and_is_answered_as_that_was(log: list[Entry]) -> None:
+    table = TaskTable()
+    answered: dict[str, tuple[Verdict, int]] = {}
+    for index, step in enumerate(steps(log, table), 1):
+        command_id = step.entry.command_id
+        place = table.first_index(step.entry)
+        if command_id in answered:
+            assert (step.verdict, place) == answered[command_id]
+            assert (step.after, step.changes) == (step.before, ())
+        else:
+            assert place == index
+        if command_id:
+            answered.setdefault(command_id, (step.verdict, place))
 
 
 @a_log
