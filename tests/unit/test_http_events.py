@@ -26,7 +26,8 @@ async def node(tmp_path: Path) -> AsyncIterator[OneNode]:
 
 
 def apply(node: OneNode, command: Command, index: int) -> None:
-    node.site.replica.apply(codec.encode(Entry(command_id="x", command=command, at=Instant(1), principal="")), index)
+    entry = Entry(command_id=f"x-{index}", command=command, at=Instant(1), principal="")
+    node.site.replica.apply(codec.encode(entry), index)
 
 
 async def install_a_snapshot(node: OneNode) -> None:
