@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Protocol
 
 from raftsman.raft.disk import Damaged, DiskFailed, DiskFull, RealDisk
-from raftsman.raft.figures import Figures, Timings
+from raftsman.raft.figures import Figures, Standing, Timings
 from raftsman.raft.founding import Identity
 from raftsman.raft.identity import WrongDirectory, require_journal, save_identity, take_identity
 from raftsman.raft.journal import Journal
 from raftsman.raft.log_thread import LogThread
-from raftsman.raft.participant import Participant, Ports, Standing
+from raftsman.raft.participant import Participant, Ports
 from raftsman.raft.peers import Broken
 from raftsman.raft.shipping import COMPACT_ENTRIES
 from raftsman.raft.snapshots import SnapshotStore

@@ -1,4 +1,4 @@
-"""What a node's log can be measured by: figures of the moment, and who is told how long things took."""
+"""What a node's log says of itself: where it stands, figures of the moment, and how long things took."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,17 @@ class Timings:
     """The write and the fdatasync of a tick."""
     snapshot_written: Callable[[float], None] = _ignore
     """A snapshot, from the freezing of the table to its name on the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where this node stands in the cluster, at one moment."""
+
+    leads: bool
+    leader: str | None  # Node name.
+    term: int
+    commit_index: int
+    applied_index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

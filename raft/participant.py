@@ -15,7 +15,7 @@ from raftsman.raft.conversation import Conversation, Way
 from raftsman.raft.core import REGULAR
 from raftsman.raft.disk import DiskFull
 from raftsman.raft.elections import Elections
-from raftsman.raft.figures import Timings
+from raftsman.raft.figures import Standing, Timings
 from raftsman.raft.founding import Identity
 from raftsman.raft.handover import Handover
 from raftsman.raft.joining import Joining
@@ -50,17 +50,6 @@ class Ports:
     save_identity: Callable[[Identity], None]
     """Make it durable. May raise DiskFull or DiskFailed."""
     timings: Timings = field(default_factory=Timings)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where this node stands in the cluster, at one moment."""
-
-    leads: bool
-    leader: str | None  # Node name.
-    term: int
-    commit_index: int
-    applied_index: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from string import ascii_lowercase
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +36,7 @@ FILLING_REST_S = 0.01
 SETTLE_WITHIN_S = 60.0
 
 Json = dict[str, Any]
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,15 @@ class Told:
         return int(text) if text.isdigit() else None
 
 
-def ask(node: NodeProcess, method: str, path: str, body: object = None, *, within_s: float = ANSWER_WITHIN_S) -> Told:
+def ask(
+    node: NodeProcess,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    headers: Mapping[str, str] = NO_HEADERS,
+    within_s: float = ANSWER_WITHIN_S,
+) -> Told:
     """Send one request to *node* over a connection of its own."""
     address = urlsplit(node.url)
     assert address.hostname
@@ -63,8 +73,8 @@ def ask(node: NodeProcess, method: str, path: str, body: object = None, *, withi
     except OSError as error:
         return Told(0, why=str(error))
     try:
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)
+        sent = {**headers, **({} if body is None else {"Content-Type": "application/json"})}
+        connection.request(method, path, None if body is None else json.dumps(body).encode(), sent)
         answer = connection.getresponse()
         raw = answer.read()
         found = {name.lower(): value for name, value in answer.getheaders()}
@@ -166,6 +176,7 @@ class Client:
         self._number = 0
         self._waiting: list[str] = []
         self._submitted: list[str] = []
+        self._seen_index = 0
 
     def run(self, over: threading.Event) -> None:
         """Work until *over*."""
@@ -208,10 +219,13 @@ class Client:
         task_id = self._notes.recent(self._random)
         if task_id is None:
             return
-        consistent = self._random.random() < 0.6
-        kind = Kind.CONSISTENT_READ if consistent else Kind.READ
-        path = f"/v1/tasks/{task_id}{'?consistent=true' if consistent else ''}"
-        self._record(kind, task_id, self._random.choice(self._nodes), path)
+        node, chance = self._random.choice(self._nodes), self._random.random()
+        if chance < 0.6:
+            self._record(Kind.CONSISTENT_READ, task_id, node, f"/v1/tasks/{task_id}?consistent=true")
+        else:  # As old as it may be, or nothing older than what this client has seen.
+            self._record(
+                Kind.READ, task_id, node, f"/v1/tasks/{task_id}", min_index=self._seen_index if chance < 0.8 else 0
+            )
 
     def probe(self, node: NodeProcess) -> None:
         """Submit a task at *node*, again and again without rest, until it is acknowledged."""
@@ -244,11 +258,15 @@ class Client:
                 return answer
             time.sleep(self._random.uniform(0, 0.1))
 
-    def _record(self, kind: Kind, task_id: str, node: NodeProcess, path: str, body: object = None) -> Answer:
+    def _record(
+        self, kind: Kind, task_id: str, node: NodeProcess, path: str, body: object = None, *, min_index: int = 0
+    ) -> Answer:
         """Ask *node*, and write down the answer."""
         reads = kind in (Kind.READ, Kind.CONSISTENT_READ)
         called_at = time.monotonic()
-        told = ask(node, "GET" if reads else "POST", path, body, within_s=self._random.uniform(*PATIENCE_S))
+        headers = {"Raftsman-Min-Index": str(min_index)} if min_index else {}
+        within_s = self._random.uniform(*PATIENCE_S)
+        told = ask(node, "GET" if reads else "POST", path, body, headers=headers, within_s=within_s)
         returned_at = time.monotonic()
         answer = answer_to_read(told) if reads else answer_to_write(told)
         self._notes.add(
@@ -260,8 +278,11 @@ class Client:
                 answer=answer,
                 client=self._name,
                 node=node.name,
+                min_index=min_index,
             )
         )
+        if isinstance(answer, Done | Seen) and answer.index is not None:
+            self._seen_index = max(self._seen_index, answer.index)
         return answer
 
 

@@ -60,6 +60,18 @@ def last_segment(node: NodeProcess) -> tuple[Path, Contents]:
     return path, unpack_segment(path.read_bytes(), last=True)
 
 
+def killed(group: NodeGroup, notes: Notes, node: NodeProcess) -> tuple[Path, Contents]:
+    """Kill *node* after some work; return its last segment, which has several frames."""
+    while True:
+        work(group, notes)
+        node.kill()
+        path, contents = last_segment(node)
+        if len(contents.frames) > 1:
+            return path, contents
+        node.start()  # The segment has just begun.
+        group.wait_ready()
+
+
 def places(node: NodeProcess) -> dict[str, tuple[Path, range]]:
     """Return where a flip must be found, by what stands there."""
     path, contents = last_segment(node)
@@ -132,8 +144,7 @@ def test_a_flip_in_what_nothing_was_written_to_changes_nothing(group: NodeGroup)
 
 def test_after_a_kill_a_flip_in_the_last_frame_is_cut_logged_and_counted(group: NodeGroup, notes: Notes) -> None:
     node = group.leader()
-    node.kill()
-    path, contents = last_segment(node)
+    path, contents = killed(group, notes, node)
     offset, payload = contents.frames[-1]
     flip(path, offset + frame_bytes(payload.tobytes()) - 1)
     node.start()
@@ -148,9 +159,7 @@ def test_after_a_kill_a_flip_before_the_last_frame_is_refused_and_an_empty_node_
     group: NodeGroup, notes: Notes
 ) -> None:
     node = group.leader()
-    work(group, notes)
-    node.kill()
-    path, contents = last_segment(node)
+    path, contents = killed(group, notes, node)
     offset, _ = contents.frames[-2]
     flip(path, offset + 20)
     said = refusal_of(node)

@@ -232,6 +232,10 @@ def test_strangers_at_the_logs_port_change_nothing(group: NodeGroup, tmp_path: P
         lines = [line for line in door.node.log.read_text().splitlines() if "raftsman.raft.transport" in line]
         assert [reason for reason in REASONS if not any(reason in line for line in lines)] == []
         assert len(lines) <= (lasted_s / WINDOW_S + 2) * PER_WINDOW * len(get_args(complaints.Kind))
+        page = get(door.node, "/metrics").body.decode()
+        assert (
+            float(page.partition("\nraftsman_raft_refused_connections_total ")[2].split()[0]) >= CROWD * len(KINDS) / 2
+        )
 
 
 def test_impostors_of_a_dead_node_neither_stop_the_others_nor_keep_it_away(group: NodeGroup) -> None:
@@ -245,9 +249,11 @@ def test_impostors_of_a_dead_node_neither_stop_the_others_nor_keep_it_away(group
         submitter.goes_on()
         before = leadership(group)
         others = [doors["beta"], doors["gamma"]]
+        memory = {door.node.name: memory_kib(door.node) for door in others}
         with strangers(others, [silent_impostor, impostor_with_half_a_frame, impostor_with_a_giant_frame], FEW):
             submitter.goes_on()
             assert leadership(group) == before
+            assert max(memory_kib(door.node) - memory[door.node.name] for door in others) <= GROWTH_KIB
             dead.start()
             eventually(lambda: dead.get("/readyz"), within_s=20, what="the real one is there again")
             submitter.goes_on()

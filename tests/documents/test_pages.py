@@ -20,6 +20,7 @@ TOURS = {
     ("docs/development-kubernetes.md", "The development Kubernetes"): "test_development_kubernetes",
 }
 """Which test types the blocks of commands of a section; all of them, so that what is added there is tried as well."""
+OWN_FOLDERS = ("executor", "node", "raft", "scheduler")
 YAML = [block for block in blocks_of("docs/tasks.md") if block.language == "yaml"]
 CLI_PAGE = "docs/cli.md"
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[a-z])(?![\w-])")
@@ -44,6 +45,21 @@ def test_every_target_that_the_pages_name_is_in_the_makefile(make_target: Callab
     assert {"make demo", "make setup", "make test"} <= targets
     for target in targets:
         make_target(target)
+
+
+_NAMED = re.compile(r"`((?:tests|docs|benchmarks|examples|raft|node|executor|scheduler)/[\w./-]*\w)`|\]\(([\w./-]+)\)")
+"""A file or folder of the repository, by its path or as the target of a link."""
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", *(f"{folder}/DESIGN.md" for folder in OWN_FOLDERS)])
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    path = ROOT / page
+    missing = [
+        named or linked
+        for named, linked in _NAMED.findall(path.read_text())
+        if not ((ROOT / named).exists() if named else (path.parent / linked).exists())
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize("block", YAML, ids=lambda block: f"line {block.line}")

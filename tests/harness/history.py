@@ -70,6 +70,8 @@ class Operation:
     answer: Answer
     client: str = ""
     node: str = ""
+    min_index: int = 0
+    """What a read asked for with ``Raftsman-Min-Index``."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -173,11 +175,13 @@ def _invented(history: Sequence[Operation], stories: Mapping[str, Story]) -> Ite
 
 
 def _consistent(history: Sequence[Operation], _stories: Mapping[str, Story]) -> Iterator[Fault]:
-    """A consistent read is of a table that holds every write acknowledged before it was called."""
+    """A consistent read is of a table with every write acknowledged before its call; others are no older than asked."""
     writes = _Highest((each.returned_at, each.answer.index) for each in history if isinstance(each.answer, Done))
     for read, index, _ in _reads(history):
         if read.kind is Kind.CONSISTENT_READ and index < (least := writes.until(read.called_at)):
             yield Fault("stale", f"{_named(read)} is of entry {index}, called after {least} was acknowledged")
+        if index < read.min_index:
+            yield Fault("stale", f"{_named(read)} is of entry {index}, and asked for {read.min_index}")
 
 
 def _as_of_its_index(history: Sequence[Operation], stories: Mapping[str, Story]) -> Iterator[Fault]:

@@ -1,5 +1,7 @@
 """The check of histories: one that a log explains passes, and one for each way in which it could not is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.harness.history import (
@@ -169,6 +171,14 @@ def test_a_consistent_read_of_one_task_holds_the_writes_to_all_others(history: H
 def test_a_consistent_read_may_miss_what_was_acknowledged_after_it_began(history: History) -> None:
     history.submit("a", Done(3)).consistent_read("a", 2, None, called_at=0.9)
     assert history.promises_broken_by(a=[created(3)]) == []
+
+
+def test_a_read_is_of_no_older_entry_than_it_asked_for(history: History) -> None:
+    history.submit("a", Done(3)).read("a", 2, None)
+    history.operations[-1] = replace(history.operations[-1], min_index=2)
+    assert history.promises_broken_by(a=[created(3)]) == []
+    history.operations[-1] = replace(history.operations[-1], min_index=3)
+    assert history.promises_broken_by(a=[created(3)]) == ["stale"]
 
 
 def test_a_stale_read_may_be_old_but_not_of_another_entry_than_it_says(history: History) -> None:
