@@ -71,6 +71,10 @@ class Checks:
     """Task → attempt and rank of its state."""
     ended: dict[str, Task] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
+    keys: dict[str, str] = field(default_factory=dict)
+    """Task → the idempotency key that it was submitted with, if there was one."""
+    keys_used: dict[str, str] = field(default_factory=dict)
+    """Key → the task that was admitted for it."""
     votes: dict[str, tuple[int, str]] = field(default_factory=dict)
     """By directory: the latest vote, its term and candidate."""
     promised: dict[str, int] = field(default_factory=dict)
@@ -208,12 +212,19 @@ class Checks:
     def _changes(self, change: Change, index: int) -> None:
         before = self.tasks.get(change.task_id)
         after = self.tasks[change.task_id] = (change.attempt, RANK[change.after])
+        if change.before is None:
+            self._admits(change.task_id, index)
         if before is None or change.task_id in self.forgotten:
             return
         if change.before is None:
             _fail(f"task {change.task_id} is admitted twice, the second time by entry {index}")
         if change.task_id in self.ended or after < before:
             _fail(f"task {change.task_id} goes back from {before} to {after} by entry {index}")
+
+    def _admits(self, task_id: str, index: int) -> None:
+        key = self.keys.get(task_id)
+        if key is not None and self.keys_used.setdefault(key, task_id) != task_id:
+            _fail(f"entry {index} admits task {task_id}, its key was used for task {self.keys_used[key]}")
 
     # --- answers ---
 

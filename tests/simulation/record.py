@@ -1,10 +1,12 @@
 """What many seeds add up to, and its table in docs/track-record.md.
 
 ``python -m tests.simulation --record FILE`` adds a line for each seed, so that a long run can be done in slices;
-``python -m tests.simulation.record FILE …`` prints the table of what the files hold.
+``python -m tests.simulation.record FILE …`` prints the table of what the files hold, or puts it into a ``--page``.
 """
 
+import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from tests.simulation.run import Result
+
+_TABLE = re.compile(r"^\|  \| \d+ nodes \|.*\n(?:\|.*\n)+", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +105,26 @@ def _row(name: str, cells: Iterable[str]) -> str:
     return f"| {' | '.join([name, *cells])} |"
 
 
-def main(files: Sequence[str]) -> None:
-    """Print the table of what *files* hold."""
-    lines = [line for file in files for line in Path(file).read_text().splitlines()]
-    sys.stdout.write(table(read(lines)) + "\n")
+def with_table(page: str, new: str) -> str:
+    """Return *page* with *new* in the place of the table that it has. Raises ValueError when there is not just one."""
+    changed, count = _TABLE.subn(lambda _: new + "\n", page)
+    if count != 1:
+        raise ValueError(f"the page has {count} tables of runs")
+    return changed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table of what the files hold, or put it into a page."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.record", description=__doc__)
+    parser.add_argument("files", type=Path, nargs="+", help="what runs have recorded")
+    parser.add_argument("--page", type=Path, help="a page that has such a table, to be replaced")
+    asked = parser.parse_args(arguments)
+    new = table(read([line for file in asked.files for line in file.read_text().splitlines()]))
+    if asked.page is None:
+        sys.stdout.write(new + "\n")
+    else:
+        asked.page.write_text(with_table(asked.page.read_text(), new))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

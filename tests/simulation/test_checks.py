@@ -57,8 +57,8 @@ def applied(
     checks.executed(node, index, command, table or TaskTable())
 
 
-def change(before: State | None, after: State, attempt: int = 1) -> Change:
-    return Change(index=1, n=0, at=Instant(1), task_id=TaskId("t"), attempt=attempt, before=before, after=after)
+def change(before: State | None, after: State, attempt: int = 1, task_id: str = "t") -> Change:
+    return Change(index=1, n=0, at=Instant(1), task_id=TaskId(task_id), attempt=attempt, before=before, after=after)
 
 
 def another_table() -> TaskTable:
@@ -133,6 +133,11 @@ TABLE: dict[str, Steps] = {
     "is admitted twice": (
         lambda checks: checks.changed(1, [change(None, State.QUEUED, attempt=0)], TaskTable()),
         lambda checks: checks.changed(2, [change(None, State.QUEUED, attempt=0)], TaskTable()),
+    ),
+    "its key was used for task t": (
+        lambda checks: checks.keys.update({"t": "key", "u": "key"}),
+        lambda checks: checks.changed(1, [change(None, State.QUEUED, attempt=0)], TaskTable()),
+        lambda checks: checks.changed(2, [change(None, State.QUEUED, attempt=0, task_id="u")], TaskTable()),
     ),
     "goes back from": (
         lambda checks: checks.changed(1, [change(State.QUEUED, State.RUNNING)], TaskTable()),

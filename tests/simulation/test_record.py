@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.__main__ import main
-from tests.simulation.record import Summary, as_line, read, table
+from tests.simulation.record import Summary, as_line, read, table, with_table
+from tests.simulation.record import main as record
 from tests.simulation.run import Result
 
 
@@ -53,3 +54,17 @@ def test_a_run_is_recorded_seed_by_seed(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["--seeds", "2"]) == 0
     (recorded,) = read(file.read_text().splitlines())
     assert capsys.readouterr().out.splitlines()[-1] == recorded.last_line()
+
+
+def test_the_table_takes_the_place_of_the_one_on_the_page(tmp_path: Path) -> None:
+    file, page = tmp_path / "record", tmp_path / "page.md"
+    old, new = ([result(seed) for seed in range(count)] for count in (1, 2))
+    file.write_text("".join(as_line(each) + "\n" for each in new))
+    page.write_text(f"Before.\n\n{table([Summary.of(old)])}\n\n| another | table |\n")
+    record([str(file), "--page", str(page)])
+    assert page.read_text() == f"Before.\n\n{table([Summary.of(new)])}\n\n| another | table |\n"
+
+
+def test_the_track_record_has_the_place_for_it() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "track-record.md").read_text()
+    assert "a new table" in with_table(page, "a new table")
