@@ -218,10 +218,13 @@ class SegmentWriter:
             self._remove_dropped()
             if self._spare is None:
                 self._spare = self._reserve(_SPARE, self._segment_bytes)
+            if self._spare_met_full:
+                log.warning("there is room for the journal's next segment again")
             self._spare_met_full = False
         except DiskFull as error:
+            if not self._spare_met_full:  # It is tried again many times a second.
+                log.warning("%s", error)
             self._spare_met_full = True
-            log.warning("%s", error)
         except DiskFailed as error:
             self.failure = error
         finally:
