@@ -33,6 +33,7 @@ FULL: dict[Trouble, Share] = {
     Trouble.AT_COMPACTION: Share(50, 10),
     Trouble.EVERYBODY: Share(10, 10),
     Trouble.LEADER: Share(30, 30),
+    Trouble.RESTART: Share(20, 20),
     Trouble.PAUSE: Share(20, 20),
     Trouble.CUT: Share(20, 20),
     Trouble.SEVERAL: Share(20, 20),

@@ -25,6 +25,7 @@ class Trouble(StrEnum):
     AT_COMPACTION = "kill -9 at a compaction"
     EVERYBODY = "kill -9 of all nodes"
     LEADER = "kill -9 of the leader"
+    RESTART = "clean stop and start"
     PAUSE = "SIGSTOP"
     CUT = "cut"
     SEVERAL = "cut, death and SIGSTOP at once"
@@ -115,6 +116,13 @@ def _kill_the_leader(stage: Stage) -> None:
     stage.writes_again_s.append(time.monotonic() - began)
     leader.kill()
     leader.start()
+
+
+def _restart(stage: Stage) -> None:
+    node = stage.anybody()
+    assert node.stop() == 0, f"{node.name} did not stop cleanly: {_last_words(node)}"
+    stage.rest(0.3)
+    node.start()
 
 
 # --- deaths at a compaction -------------------------------------------------------------------
@@ -286,6 +294,7 @@ _CAUSES: dict[Trouble, Callable[[Stage], None]] = {
     Trouble.AT_COMPACTION: _kill_at_compaction,
     Trouble.EVERYBODY: _kill_everybody,
     Trouble.LEADER: _kill_the_leader,
+    Trouble.RESTART: _restart,
     Trouble.PAUSE: _pause,
     Trouble.CUT: _cut,
     Trouble.SEVERAL: _several,

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.cluster
         (Trouble.KILL, 10),
         (Trouble.AT_COMPACTION, 5),
         (Trouble.EVERYBODY, 1),
+        (Trouble.RESTART, 2),
         (Trouble.PAUSE, 2),
         (Trouble.CUT, 2),
         (Trouble.SEVERAL, 2),
