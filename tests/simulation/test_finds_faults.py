@@ -31,6 +31,7 @@ BY_SEEDS = (
     "journal-kept-at-start",
     "overlap",
     "errors-of-apply",
+    "answers-by-term",
     "empty-nodes",
 )
 
@@ -58,6 +59,7 @@ FAULTS: dict[int, tuple[str, ...]] = {
     ),
     7: ("errors-of-apply",),
     8: (
+        "answers-by-term",
         f"{HERE}:test_nobody_is_answered_for_the_command_of_another_leader",
         f"{RULES}:test_what_a_follower_handed_on_is_unknown_when_the_link_to_the_leader_dies",
     ),
