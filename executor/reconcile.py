@@ -124,7 +124,8 @@ def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str
         return _blind(task, task.attempt, sight, notes, now)
     notes = replace(notes, blind_since=None)
     bound = known_uid(task.attempt, notes)
-    if sight.job is None or notes.vanished or bound not in ("", _uid(sight.job)):
+    is_deleted = notes.vanished and task.stop is not None  # Only a stop deletes, and after it nothing is created.
+    if sight.job is None or is_deleted or bound not in ("", _uid(sight.job)):
         return _absent(task, task.attempt, sight, notes, now)
     notes = replace(notes, absent=False, refusal=None, retry_at=None)
     ours = bound or is_ours(sight.job, cluster=cluster, task_id=task.task_id, attempt=task.attempt.number)

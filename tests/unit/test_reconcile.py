@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from raftsman.executor.jobs import LABEL_CLUSTER, Json
@@ -418,6 +418,7 @@ rows = st.builds(
 )
 
 
+@example(task(), Sight(configured=True, job=job()), Notes(vanished=True), 0)
 @given(rows, sights, notes_of_all_kinds, st.integers(0, 1_000_000))
 def test_no_look_creates_what_may_exist_or_deletes_what_is_not_the_attempts(
     row: Task, sight: Sight, notes: Notes, ms: int
