@@ -18,6 +18,7 @@ from tests.harness.nodes import free_port
 
 NAMES = ("alpha", "beta", "gamma")
 ELECTION_TIMEOUT_S = (0.15, 0.3)
+_ids = itertools.count()
 WITHIN_S = 10.0
 META_LEFT_OPEN = pytest.mark.filterwarnings("ignore:unclosed file .*journal.meta:ResourceWarning")
 """pysyncobj's journal opens this file when it starts and leaves closing it to the garbage collector."""
@@ -67,9 +68,9 @@ def make_node(
     directory: Path,
     on_applied: Callable[[int, tuple[Change, ...]], None] = lambda *_: None,
     on_restored: Callable[[int], None] = lambda _index: None,
+    election_timeout_s: tuple[float, float] = ELECTION_TIMEOUT_S,
 ) -> Node:
     """Return a node that has not been started."""
-    ids = itertools.count()
     applied: list[tuple[int, tuple[Change, ...]]] = []
 
     def note(index: int, changes: tuple[Change, ...]) -> None:
@@ -77,13 +78,13 @@ def make_node(
         on_applied(index, changes)
 
     replica = Replica(
-        now=lambda: Instant(1_000), new_id=lambda: f"{name}-{next(ids)}", on_applied=note, on_restored=on_restored
+        now=lambda: Instant(1_000), new_id=lambda: f"c-{next(_ids)}", on_applied=note, on_restored=on_restored
     )
     consensus = Consensus(
         name=name,
         members=members,
         journal=directory / name / "journal",
-        election_timeout_s=ELECTION_TIMEOUT_S,
+        election_timeout_s=election_timeout_s,
         apply=replica.apply,
         monotonic=time.monotonic,
     )
@@ -96,11 +97,15 @@ class Group:
 
     directory: Path
     members: dict[str, str]
+    election_timeout_s: tuple[float, float] = ELECTION_TIMEOUT_S
     nodes: dict[str, Node] = field(default_factory=dict)
 
     async def start(self, *names: str) -> None:
         """Start the named nodes, or all, over what earlier ones left on the disk."""
-        fresh = [make_node(name, self.members, self.directory) for name in names or self.members]
+        fresh = [
+            make_node(name, self.members, self.directory, election_timeout_s=self.election_timeout_s)
+            for name in names or self.members
+        ]
         self.nodes |= {node.name: node for node in fresh}
         await asyncio.gather(*(node.replica.start(node.consensus) for node in fresh))
 
@@ -131,9 +136,11 @@ class Group:
 
 
 @asynccontextmanager
-async def group_of(directory: Path, names: Sequence[str] = NAMES) -> AsyncIterator[Group]:
+async def group_of(
+    directory: Path, names: Sequence[str] = NAMES, *, election_timeout_s: tuple[float, float] = ELECTION_TIMEOUT_S
+) -> AsyncIterator[Group]:
     """Give a group whose nodes are not started yet, and stop those that run at the end."""
-    group = Group(directory, {name: f"127.0.0.1:{free_port()}" for name in names})
+    group = Group(directory, {name: f"127.0.0.1:{free_port()}" for name in names}, election_timeout_s)
     try:
         yield group
     finally:
