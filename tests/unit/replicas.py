@@ -68,6 +68,7 @@ def make_node(
     directory: Path,
     on_applied: Callable[[int, tuple[Change, ...]], None] = lambda *_: None,
     on_restored: Callable[[int], None] = lambda _index: None,
+    *,
     election_timeout_s: tuple[float, float] = ELECTION_TIMEOUT_S,
 ) -> Node:
     """Return a node that has not been started."""
