@@ -39,7 +39,7 @@ class Elections:
     _round_term: int = 0
     _round_ends_at: float = float("-inf")
     _willing: set[str] = field(default_factory=set)
-    _voted: tuple[int, set[str]] = (0, set())
+    _voted: tuple[int, frozenset[str]] = (0, frozenset())
 
     # --- standing ---
 
@@ -73,10 +73,10 @@ class Elections:
     def is_first_vote(self, voter: str, term: int) -> bool:
         """Whether this is the first vote of *voter* in *term*; stock counts every one."""
         if self._voted[0] != term:
-            self._voted = (term, set())
+            self._voted = (term, frozenset())
         if voter in self._voted[1]:
             return False
-        self._voted[1].add(voter)
+        self._voted = (term, self._voted[1] | {voter})
         return True
 
     def has_voted(self, voter: str, term: int) -> bool:
