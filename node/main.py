@@ -56,7 +56,7 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
         loaded = read_settings(config, overrides=overrides)
         secret = token(loaded.settings)
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201 — without settings there is no logging yet.
         return CONFIG_EXIT
     sys.setswitchinterval(SWITCH_S)
     set_up_logging(level=loaded.settings.logging.level, style=loaded.settings.logging.format)

@@ -50,12 +50,10 @@ class ClearsItself(Journal):
         return journal
 
 
-class TruncatesAndRepeats(Rules):
-    """Whatever lies behind an append goes; whatever is under way is sent again."""
+class TruncatesAlways(Rules):
+    """Whatever lies behind ``prev_index`` goes, whether it conflicts or not."""
 
-    def repair(self, log: LogView, append: m.Append, commit: int) -> Repaired:
-        if log.term_at(append.prev_index) != append.prev_term or append.prev_index < log.first_index:
-            return super().repair(log, append, commit)
+    def repair(self, _log: LogView, append: m.Append, _commit: int) -> Repaired:
         whole = [(command, append.prev_index + 1 + n, term) for n, (term, command) in enumerate(append.entries)]
         verified = append.prev_index + len(whole)
         return Repaired(
@@ -65,6 +63,15 @@ class TruncatesAndRepeats(Rules):
             entries=whole,
             verified=verified,
         )
+
+
+class TruncatesAndRepeats(TruncatesAlways):
+    """Whatever lies behind an append that fits goes; whatever is under way is sent again."""
+
+    def repair(self, log: LogView, append: m.Append, commit: int) -> Repaired:
+        if log.term_at(append.prev_index) != append.prev_term or append.prev_index < log.first_index:
+            return Rules.repair(self, log, append, commit)
+        return super().repair(log, append, commit)
 
     def next_after_success(self, before: int, asked: int) -> int:
         return asked

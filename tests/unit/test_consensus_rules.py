@@ -1,7 +1,7 @@
 """Every rule around pysyncobj's core: what happens without it, and that it does not happen with it.
 
-A rule is taken out by a subclass of ``Rules`` or ``Elections`` that exists here only; what is left then behaves as the
-stock library does.
+A rule is taken out by a subclass of ``Rules`` or ``Elections`` that exists in tests only; what is left then behaves as
+the stock library does.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,9 +11,10 @@ import pytest
 from raftsman.raft import messages as m
 from raftsman.raft.elections import Elections
 from raftsman.raft.identity import save_identity
-from raftsman.raft.peers import Broken, LogView, Peer, Repaired, Rules
+from raftsman.raft.peers import Broken, Peer, Rules
 from raftsman.raft.waiting import Answer
 from tests.harness.steps import Node, Steps
+from tests.simulation.stock import TruncatesAlways
 from tests.unit.stepping import FAKE, alone, append, entry
 
 FIVE = ("alpha", "beta", "delta", "gamma", "omega")
@@ -29,21 +30,6 @@ def log_of(node: Node) -> list[tuple[int, bytes]]:
 
 
 # --- 1: overlap -------------------------------------------------------------------------------
-
-
-class TruncatesAlways(Rules):
-    """As stock: whatever lies behind ``prev_index`` goes, whether it conflicts or not."""
-
-    def repair(self, log: LogView, append: m.Append, commit: int) -> Repaired:
-        whole = [(command, append.prev_index + 1 + n, term) for n, (term, command) in enumerate(append.entries)]
-        verified = append.prev_index + len(whole)
-        return Repaired(
-            prev_index=append.prev_index,
-            prev_term=append.prev_term,
-            commit=min(append.commit, verified),
-            entries=whole,
-            verified=verified,
-        )
 
 
 @pytest.mark.parametrize(("rules", "left"), [(TruncatesAlways, [b"one"]), (Rules, [b"one", b"two"])])
