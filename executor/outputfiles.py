@@ -33,6 +33,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     cut_bytes: int = 0
 
 
+_HEADER = msgspec.json.Decoder(Header)
+
 _INTERRUPTED = Header(end="truncated", reason="the node was restarted")
 
 
@@ -62,14 +64,14 @@ class OutputFiles:
     def read_header(self) -> Header | None:
         """Return how the output ended (a draft: with the node that wrote it), or None when there is none."""
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError), (self.folder / _FINAL).open("rb") as final:
-            return msgspec.json.decode(final.readline(), type=Header)
+            return _HEADER.decode(final.readline())
         return _INTERRUPTED if (self.folder / _DRAFT).exists() else None
 
     def read(self) -> KeptLines | None:
         """Return the lines, or None when there are no files any more."""
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
             first, _, rest = (self.folder / _FINAL).read_bytes().partition(b"\n")
-            return _restored(msgspec.json.decode(first, type=Header), rest)
+            return _restored(_HEADER.decode(first), rest)
         with contextlib.suppress(FileNotFoundError):
             return _restored(_INTERRUPTED, (self.folder / _DRAFT).read_bytes())
         return None

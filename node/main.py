@@ -5,6 +5,7 @@ Time, randomness and ids come into the program here and nowhere else. The order 
 """
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -59,6 +60,7 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
         print(error, file=sys.stderr)  # noqa: T201 — without settings there is no logging yet.
         return CONFIG_EXIT
     sys.setswitchinterval(SWITCH_S)
+    faulthandler.enable()  # A library that crashes says at least where, on standard error.
     set_up_logging(level=loaded.settings.logging.level, style=loaded.settings.logging.format)
     for warning in loaded.warnings:
         log.warning("%s", warning)

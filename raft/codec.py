@@ -5,6 +5,7 @@ defaults. No class name and no code is ever read from bytes: ``commands.KINDS`` 
 or a version that this program does not know raises ``UnknownFormat``: skipping it would make tables differ.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgpack
@@ -13,10 +14,13 @@ import msgspec
 from raftsman.raft import limits
 from raftsman.raft.commands import KINDS, Command, Entry, Submit
 from raftsman.raft.records import Instant, Row, TaskSpec
+from raftsman.raft.structs import reader
 
 VERSION = 1
-R = TypeVar("R", bound=Row)
+R = TypeVar("R")
 NAMES: dict[type[Command], str] = {kind: name for name, kind in KINDS.items()}
+_READERS: dict[str, Callable[[object], Command]] = {name: reader(kind) for name, kind in KINDS.items()}
+_read_spec = reader(TaskSpec)
 
 
 class MalformedEntry(ValueError):
@@ -59,7 +63,7 @@ def unpack_spec(raw: bytes) -> TaskSpec:
     """Return the specification that ``pack_spec`` packed. Raises MalformedEntry."""
     if raw[:1] != bytes([VERSION]):
         raise UnknownFormat(f"a specification of format {raw[:1].hex() or 'nothing'}, this program knows {VERSION}")
-    return _convert(_unpack(raw[1:], limits.SPEC_BYTES), TaskSpec)
+    return _read(_read_spec, _unpack(raw[1:], limits.SPEC_BYTES), "TaskSpec")
 
 
 def encode(entry: Entry) -> bytes:
@@ -87,7 +91,8 @@ def decode(raw: bytes) -> Entry:
         raise UnknownFormat(f"a command of kind {kind!r}, which this program does not know")
     if not (isinstance(command_id, str) and type(at) is int and isinstance(principal, str)):
         raise MalformedEntry("an entry's id and principal are texts and its instant is a whole number")
-    return Entry(command_id=command_id, command=_convert(payload, KINDS[kind]), at=Instant(at), principal=principal)
+    command = _read(_READERS[kind], payload, KINDS[kind].__name__)
+    return Entry(command_id=command_id, command=command, at=Instant(at), principal=principal)
 
 
 def require_known(entry: Entry) -> None:
@@ -100,8 +105,8 @@ def require_known(entry: Entry) -> None:
         raise UnknownFormat(f"a specification of format {command.spec[0]}, this program knows {VERSION}")
 
 
-def _convert(value: object, into: type[R]) -> R:
+def _read(read: Callable[[object], R], value: object, what: str) -> R:
     try:
-        return msgspec.convert(value, into, builtin_types=(bytes,))
+        return read(value)
     except msgspec.ValidationError as error:
-        raise MalformedEntry(f"not a {into.__name__}: {error}") from error
+        raise MalformedEntry(f"not a {what}: {error}") from error

@@ -12,6 +12,7 @@ import msgspec
 
 from raftsman.raft.disk import Damaged, Disk, fatal_errors, typed_errors
 from raftsman.raft.founding import MEMBER, NEW, STAGES, Identity
+from raftsman.raft.structs import reader
 
 NAME = "identity"
 _TEMPORARY = "identity.writing"
@@ -34,6 +35,9 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stage: str
     cluster_id: str
     founding: dict[str, str]
+
+
+_read_stored = reader(_Stored)
 
 
 def take_identity(disk: Disk, *, cluster: str, node: str, new_incarnation: str) -> Identity:
@@ -102,7 +106,7 @@ def _read(disk: Disk) -> Identity:
     if raw != _MAGIC + crc32(body).to_bytes(_CRC_BYTES) + body:
         raise IdentityDamaged(disk.path(NAME), 0, "the checksum does not match", _ADVICE)
     try:
-        stored = msgspec.convert(msgpack.unpackb(body), _Stored)
+        stored = _read_stored(msgpack.unpackb(body))
     except (ValueError, msgspec.ValidationError) as error:
         raise IdentityDamaged(disk.path(NAME), len(raw) - len(body), f"not understood: {error}", _ADVICE) from error
     if stored.stage not in STAGES:

@@ -34,12 +34,14 @@ RETRY_AFTER_429_S = 1.0
 
 ANONYMOUS = "system:anonymous"  # Who the API server takes a call without credentials for; it answers 403, not 401.
 
+_JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
 
 def decode(raw: bytes) -> Json | None:
     """Return the JSON object in *raw*, or None when it holds anything else; invalid UTF-8 is replaced."""
     value: Any = None
     try:
-        value = msgspec.json.decode(raw)
+        value = _JSON.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         with contextlib.suppress(ValueError, RecursionError):  # The stricter, faster decoder refuses a little more.
             value = json.loads(raw.decode("utf-8", "replace"))

@@ -193,10 +193,12 @@ class Store:
             del changes[: -self._history]
 
 
+_JSON: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
+
+
 def copy_of(found: Json) -> Json:
     """Return a copy that shares nothing; a round trip through JSON is several times as fast as ``copy.deepcopy``."""
-    copied: Json = msgspec.json.decode(msgspec.json.encode(found))
-    return copied
+    return _JSON.decode(msgspec.json.encode(found))
 
 
 def key_of(found: Json) -> Key:

@@ -7,7 +7,6 @@ means. What the table cannot know is checked here and by ``scheduler.admission``
 import json
 import re
 
-import msgspec
 from aiohttp import web
 
 from raftsman.node.http.answers import task_response
@@ -19,6 +18,7 @@ from raftsman.raft.codec import pack_spec, unpack_spec
 from raftsman.raft.commands import Retry, Submit
 from raftsman.raft.limits import IDEMPOTENCY_KEY_CHARS
 from raftsman.raft.records import TaskId, TaskSpec
+from raftsman.raft.structs import reader
 from raftsman.raft.submission_rules import is_known
 from raftsman.raft.table import TaskTable
 from raftsman.scheduler.admission import Rejection, Submitted, admit
@@ -82,9 +82,12 @@ async def retry_task(request: web.Request) -> web.Response:
     return await here_or_at_the_leader(request, write)
 
 
+_read_spec = reader(TaskSpec)
+
+
 def spec_of(submission: Submission) -> TaskSpec:
     """Return the normal form as the table keeps it."""
-    return msgspec.convert(submission.spec, TaskSpec)
+    return _read_spec(submission.spec)
 
 
 def submitted(spec: TaskSpec, packed_bytes: int) -> Submitted:

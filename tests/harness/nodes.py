@@ -252,9 +252,15 @@ def node_group(
         yield group
 
 
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+
+
 def _end(node: NodeProcess) -> None:
     process = node.process
-    if process is None or process.poll() is not None:
+    if process is None:
+        return
+    if process.poll() is not None:
+        assert -process.returncode not in CRASHES, f"{node.name} crashed: {node.log.read_text()[-4000:]}"
         return
     process.send_signal(signal.SIGCONT)  # A stopped process does not hear SIGTERM.
     process.terminate()

@@ -9,7 +9,7 @@ show rows. Entry number *n* enters the log *n* seconds after the beginning. Noth
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from raftsman.raft.codec import decode, encode, pack_spec
 from raftsman.raft.commands import KINDS, Command, Entry, Refused, Verdict
 from raftsman.raft.records import Change, Instant, Row, Task, TaskSpec
 from raftsman.raft.table import TaskTable
+
+R = TypeVar("R")
 
 RULER = "----"
 STAMPS = ("by=", "id=")
@@ -124,7 +126,12 @@ def _command(name: str, words: list[str]) -> Command:
 def _build(kind: type[Command], fields: Mapping[str, Any]) -> Command:
     unknown = fields.keys() - kind.__struct_fields__
     assert not unknown, f"{kind.__name__} has no {', '.join(sorted(unknown))}"
-    return msgspec.convert(fields, kind, strict=False, builtin_types=(bytes,))
+    return _from_text(fields, kind)
+
+
+def _from_text(fields: Mapping[str, Any], kind: type[R]) -> R:
+    """Return the record; its numbers may be texts."""
+    return msgspec.convert(fields, kind, strict=False, builtin_types=(bytes,))  # noqa: TID251 One thread reads.
 
 
 def _as_written(fields: dict[str, Any]) -> dict[str, Any]:
@@ -146,11 +153,11 @@ def _submission(fields: dict[str, Any]) -> dict[str, Any]:
     if "spec" in fields:
         return {**own, "spec": bytes.fromhex(fields["spec"])}
     if "command" in fields:
-        spec = msgspec.convert({"type": "shell", "shell": {"command": fields.pop("command")}, **fields}, TaskSpec)
+        spec = _from_text({"type": "shell", "shell": {"command": fields.pop("command")}, **fields}, TaskSpec)
         return {**own, "spec": pack_spec(spec)}
     job = {"context": "prod", "image": "busybox"}
     job |= {name: fields.pop(name) for name in ("context", "image", "namespace") if name in fields}
-    spec = msgspec.convert({"type": "k8s_job", "k8s_job": job, **fields}, TaskSpec, strict=False)
+    spec = _from_text({"type": "k8s_job", "k8s_job": job, **fields}, TaskSpec)
     return {**own, "spec": pack_spec(spec)}
 
 

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftsman.raft.records import K8sJobSpec, TaskSpec
+from raftsman.raft.structs import reader
 from raftsman.wire.faults import FAULTS_LISTED, Fault
 from raftsman.wire.models import LABELS, MOST_MS, NODES, TEXTS
 from raftsman.wire.normal import START_TIMEOUT_MS, TIMEOUT_MS, to_wire
 from raftsman.wire.spec import Submission, check_submission
+
+read_spec = reader(TaskSpec)
 
 
 def task(**fields: Any) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def test_a_full_task_becomes_its_normal_form() -> None:
 
 
 def test_the_smallest_task_is_the_stored_defaults() -> None:
-    spec = msgspec.convert(normal(task()), TaskSpec)
+    spec = read_spec(normal(task()))
     assert spec == TaskSpec(type="k8s_job", k8s_job=K8sJobSpec(context="prod-eu", image="busybox"))
     assert (spec.timeout_ms, spec.start_timeout_ms) == (TIMEOUT_MS, START_TIMEOUT_MS)
 
@@ -382,7 +385,7 @@ NEARLY_TASKS = st.dictionaries(st.sampled_from(sorted(FULL)), JSON_VALUES) | st.
 def test_whatever_comes_is_a_submission_or_a_list_of_faults(document: object) -> None:
     found = check_submission(document)
     if isinstance(found, Submission):
-        msgspec.convert(found.spec, TaskSpec)
+        read_spec(found.spec)
         return
     assert found
     assert all(fault.detail.encode() and fault.pointer.encode() is not None for fault in found)
@@ -436,7 +439,7 @@ SOUND_TASKS = st.fixed_dictionaries(
 @given(SOUND_TASKS)
 def test_submitting_what_is_shown_again_is_the_same_wish(document: Mapping[str, Any]) -> None:
     spec = normal(document)
-    stored = msgspec.convert(spec, TaskSpec)
+    stored = read_spec(spec)
     for form in (spec, msgspec.to_builtins(stored)):
         shown = json.loads(json.dumps(to_wire(form)))
         assert normal(shown) == spec
