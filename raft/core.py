@@ -44,7 +44,6 @@ _FIELDS = (
     "_SyncObj__connectedNodes",
     "_SyncObj__newAppendEntriesTime",
     "_SyncObj__raftCommitIndex",
-    "_SyncObj__raftElectionDeadline",
     "_SyncObj__raftLastApplied",
     "_SyncObj__raftLeader",
     "_SyncObj__raftMatchIndex",
@@ -234,10 +233,6 @@ class Core(SyncObj):
             self._SyncObj__setCurrentTerm(term, None)
         self._SyncObj__setState(_FOLLOWER)
         self._SyncObj__raftLeader = None
-
-    def stand_at_once(self) -> None:
-        """Let the election timer run out."""
-        self._SyncObj__raftElectionDeadline = 0.0
 
     def vote_in(self, term: int, candidate: str | None) -> None:
         """Be in *term*, with the vote given to *candidate*."""

@@ -23,7 +23,6 @@ DOTS_WARNING = (
     "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
     "a DNS label is recommended: [must not contain dots]"
 )
-MOST_FINALIZER_CHARS = 253
 
 _AT_LEAST_ZERO = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
 _IMMUTABLE = (
