@@ -164,6 +164,14 @@ def is_orphan(job: Json, task: Task, now: Instant, *, cluster: str) -> bool:
     return works(job) and is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
 
 
+def is_second(job: Json, task: Task, *, cluster: str) -> bool:
+    """Whether the Job says that it is the attempt's, and the log knows another one as the attempt's."""
+    attempt = task.attempt
+    if attempt is None or attempt.job_uid in ("", _uid(job)):
+        return False
+    return is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
+
+
 def works(job: Json) -> bool:
     """Whether the Job has neither ended nor been told to go."""
     ended = podstatus.condition(job, "Complete") or podstatus.condition(job, "Failed")

@@ -1,8 +1,8 @@
 """Finished Jobs: where they may be, and what is done about them once their outcome is in the log.
 
 A Job gets its short time to live only then, for until then it is the only evidence; a Job that works for a task that
-has ended is an orphan, and deleted. Also here: the mirrors, and when they are not needed any more. Attempts that have
-not ended are ``worker``'s.
+has ended is an orphan, and deleted. Also here: the mirrors, and when they are not needed any more, and the count of
+what must not be there, second Jobs. Attempts that have not ended are ``worker``'s.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import ANNOTATION_TASK, LABEL_CLUSTER, Contexts, Jobs, Json, KubernetesError, Mirror
-from raftsman.executor.reconcile import is_orphan, wants_ttl, works
+from raftsman.executor.reconcile import is_orphan, is_second, wants_ttl, works
 from raftsman.raft.records import Instant, NodeId, Task, TaskId
 from raftsman.raft.table import TaskTable
 
@@ -45,6 +45,7 @@ class Settling:
     """The places where Jobs of *node* are or were, and the Jobs there that are over.
 
     *in_background* runs a coroutine under a name; *guarded* calls a function and returns whether it went well.
+    *on_second* is called once for each second Job of an attempt.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Settling:
         wake: Callable[[], None],
         in_background: Callable[[Coroutine[object, object, None], str], None],
         guarded: Callable[[str, Callable[[], None]], bool],
+        on_second: Callable[[], None],
     ) -> None:
         self._node = node
         self._replica = replica
@@ -67,6 +69,8 @@ class Settling:
         self._wake = wake
         self._in_background = in_background
         self._guarded = guarded
+        self._on_second = on_second
+        self._seconds: dict[Place, set[str]] = {}  # The UIDs of second Jobs that are there and have been counted.
         self._places: dict[Place, Instant] = {}  # Where mirrors run, and when they were needed last.
         self._settling: set[str] = set()  # UIDs of Jobs that were just told when to leave.
         self._at_work = 0
@@ -89,7 +93,7 @@ class Settling:
         self._settled_at = self._now()
         for place in list(self._places):
             if not self._guarded(f"settling in {place}", partial(self._settle_place, place, cluster)):
-                del self._places[place]
+                self._forget(place)
         self._drop_idle_mirrors()
 
     def _remember_places(self) -> None:
@@ -122,15 +126,26 @@ class Settling:
             return
         over = [job for job in mirror.jobs.values() if wants_ttl(job, self._job_ttl_s) or works(job)]
         rows = self._replica.read(lambda table: [table.task(_task_id(job)) for job in over])
-        for job, task in zip(over, rows, strict=True):
-            if task is None or not task.ended or task.node != self._node:
+        known = [(job, task) for job, task in zip(over, rows, strict=True) if task and task.node == self._node]
+        self._count_seconds(place, [job for job, task in known if is_second(job, task, cluster=cluster)])
+        for job, task in known:
+            if not task.ended:
                 continue
             if not works(job) or is_orphan(job, task, self._now(), cluster=cluster):
                 self._places[place] = self._now()
                 self._settle(jobs, namespace, job)
 
+    def _count_seconds(self, place: Place, found: list[Json]) -> None:
+        """Count each Job that an attempt has beside its own: somebody made it again, or our promise is broken."""
+        counted = self._seconds.get(place, set())
+        for job in found:
+            if _uid(job) not in counted:
+                log.error("Job %s/%s, UID %s, is a second one of its attempt", place[1], podstatus.name(job), _uid(job))
+                self._on_second()
+        self._seconds[place] = {_uid(job) for job in found}
+
     def _settle(self, jobs: Jobs, namespace: str, job: Json) -> None:
-        uid, name = podstatus.text(podstatus.part(job, "metadata"), "uid"), podstatus.name(job)
+        uid, name = _uid(job), podstatus.name(job)
         if uid in self._settling or self._at_work >= AT_A_TIME:
             return
         self._settling.add(uid)
@@ -155,10 +170,18 @@ class Settling:
         now = self._now()
         for place, needed_at in list(self._places.items()):
             if now - needed_at > IDLE_MIRROR_MS:
-                del self._places[place]
+                self._forget(place)
                 jobs = self._contexts.jobs(place[0])
                 if jobs is not None:
                     self._in_background(jobs.drop_mirror(place[1]), f"dropping the mirror of {place}")
+
+    def _forget(self, place: Place) -> None:
+        del self._places[place]
+        self._seconds.pop(place, None)
+
+
+def _uid(job: Json) -> str:
+    return podstatus.text(podstatus.part(job, "metadata"), "uid")
 
 
 def _task_id(job: Json) -> str:

@@ -65,8 +65,12 @@ class Worker:
         wakeup: asyncio.Event,
         now: Callable[[], Instant],
         shells: Shells | None = None,
+        on_second_job: Callable[[], None] = lambda: None,
     ) -> None:
-        """*shells* carries out the attempts that live in this process; None: this node is given none."""
+        """*shells* carries out the attempts that live in this process; None: this node is given none.
+
+        *on_second_job* is called once for each Job that an attempt has beside its own.
+        """
         self._shells = shells
         self._node = node
         self._replica = replica
@@ -86,6 +90,7 @@ class Worker:
             wake=wakeup.set,
             in_background=self._in_background,
             guarded=self._guarded,
+            on_second=on_second_job,
         )
         self.errors = 0
 

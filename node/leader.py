@@ -62,7 +62,9 @@ class LeaderLoop:
         monotonic: Callable[[], float],
         new_uuid: Callable[[], str],
         on_leader_change: Callable[[], None] = lambda: None,
+        on_decided: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
+        """*on_decided* is called with the seconds that each decision took."""
         self._replica = replica
         self._feed = feed
         self._settings = settings
@@ -70,6 +72,7 @@ class LeaderLoop:
         self._monotonic = monotonic
         self._new_uuid = new_uuid
         self._on_leader_change = on_leader_change
+        self._on_decided = on_decided
         self._leader: str | None = None
         self._leads_since: float | None = None
         self._checked_at = monotonic()
@@ -107,6 +110,7 @@ class LeaderLoop:
             new_uuid=self._new_uuid,
             settings=self._settings,
         )
+        self._on_decided(self._monotonic() - now)
         await self._propose([*commands, *self._checkpoint(now)])
 
     def _checkpoint(self, now: float) -> list[Command]:

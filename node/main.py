@@ -102,7 +102,7 @@ class Node:
         self._stop = stop
         self._settings = settings
         self._version = distribution_version("raftsman")
-        self.metrics = Metrics(version=self._version)
+        self.metrics = Metrics(version=self._version, since=now())
         self.feed = ChangeFeed()
         self.replica = Replica(
             now=now,
@@ -194,6 +194,7 @@ class Node:
             monotonic=time.monotonic,
             new_uuid=lambda: str(uuid.uuid4()),
             on_leader_change=self.metrics.leader_changes.inc,
+            on_decided=self.metrics.plan_seconds.observe,
         )
 
     def _worker(self, wakeup: asyncio.Event, shells: Shells) -> Worker:
@@ -217,6 +218,7 @@ class Node:
             wakeup=wakeup,
             now=now,
             shells=shells,
+            on_second_job=self.metrics.duplicates.inc,
         )
 
     def _shells(self, membership: Membership) -> Shells:

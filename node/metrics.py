@@ -14,11 +14,14 @@ from prometheus_client.registry import Collector
 
 from raftsman.raft.figures import Figures
 from raftsman.raft.lifecycle import State
-from raftsman.raft.records import Change, Task
+from raftsman.raft.records import Change, Instant, Task
 
 PREFIX = "raftsman"
+EVER = Instant(0)
 QUICK_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.5)
 """Buckets for what takes a millisecond when all is well."""
+LONG_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 43_200, 86_400, 604_800)
+"""Buckets for what batch work takes: up to a week."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -38,9 +41,13 @@ class Reading:
 
 
 class Metrics:
-    """The counters of this node, and the page that shows them with the gauges."""
+    """The counters of this node, and the page that shows them with the gauges.
 
-    def __init__(self, *, version: str) -> None:
+    *since*: what happened to tasks before is history that a start applies again, and is not counted.
+    """
+
+    def __init__(self, *, version: str, since: Instant = EVER) -> None:
+        self._since = since
         self.registry = CollectorRegistry()
         self.watchers = 0
         """Open streams of output and events."""
@@ -61,8 +68,11 @@ class Metrics:
             "raft_sync_duration_seconds", "Writing to the journal and syncing it.", buckets=QUICK_S
         )
         self.snapshot_seconds = self._histogram("snapshot_duration_seconds", "Writing a snapshot of the table.")
-        self.wait_seconds = self._histogram("task_wait_seconds", "From submission to running.")
-        self.run_seconds = self._histogram("attempt_run_seconds", "From running to the end.")
+        self.plan_seconds = self._histogram(
+            "plan_duration_seconds", "Deciding what to propose, while this node leads.", buckets=QUICK_S
+        )
+        self.wait_seconds = self._histogram("task_wait_seconds", "From submission to running.", buckets=LONG_S)
+        self.run_seconds = self._histogram("attempt_run_seconds", "From running to the end.", buckets=LONG_S)
         Info(f"{PREFIX}_build", "What runs.", registry=self.registry).info({"version": version})
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -75,7 +85,7 @@ class Metrics:
 
     def note(self, change: Change, task: Task) -> None:
         """Count a change that was applied here, and the time that the part of the life it ends took."""
-        if change.after is change.before:
+        if change.after is change.before or change.at < self._since:
             return
         if change.after is State.RUNNING:
             self.wait_seconds.observe(max(change.at - task.submitted_at, 0) / 1000)

@@ -59,11 +59,6 @@ def place(tmp_path: Path, kubeconfig: Path) -> Iterator[Place]:
         yield Place(nodes, disks, Notes())
 
 
-def metric(node: NodeProcess, name: str) -> float:
-    _, _, page = node.request("GET", "/metrics")
-    return next(float(line.split()[-1]) for line in page.decode().splitlines() if line.startswith(f"raftsman_{name} "))
-
-
 def submit_at(node: NodeProcess, task_id: str) -> Told:
     return ask(node, "POST", "/v1/tasks", waiting(task_id), within_s=15)
 
@@ -75,7 +70,7 @@ def test_a_leader_whose_disk_is_full_lets_another_lead_and_comes_back_when_there
         full = nodes.leader()
         place.disks[full.name].fill()
         place.until_full(full)
-        assert metric(full, "raft_disk_full") == 1
+        assert full.metric("raft_disk_full") == 1
         eventually(lambda: nodes.leader() is not full, within_s=WITHIN_S, what="another node leads")
         eventually(lambda: TAKES_NO_PART in full.log.read_bytes(), within_s=WITHIN_S, what="it has used up its reserve")
         place.until_more(10)
@@ -84,7 +79,7 @@ def test_a_leader_whose_disk_is_full_lets_another_lead_and_comes_back_when_there
         place.until_full(full)
         place.disks[full.name].make_room()
         eventually(lambda: full.get("/readyz"), within_s=WITHIN_S, what="it is ready again")
-        assert metric(full, "raft_disk_full") == 0
+        assert full.metric("raft_disk_full") == 0
         place.until_more(10)
     assert faults_of(place.notes.history(), reckon(nodes)) == []
 

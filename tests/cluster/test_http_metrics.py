@@ -49,6 +49,7 @@ def test_metrics_are_what_prometheus_reads(group: NodeGroup, node: NodeProcess) 
     assert values["raftsman_raft_log_entries",] > 0
     assert values["raftsman_raft_linked_nodes",] == 2
     assert values["raftsman_raft_torn_ends_cut_total",] == values["raftsman_raft_disk_full",] == 0
+    assert values["raftsman_plan_duration_seconds_count",] >= (node is group.leader())
     lags = {name for name, *_ in values if name == "raftsman_raft_lag_entries"}
     assert bool(lags) == (node is group.leader())
     methods = {sample.labels["method"] for sample in families["raftsman_http_requests"].samples}

@@ -101,6 +101,7 @@ class Executors:
             job_ttl_s=TTL_S,
             wakeup=wakeup,
             now=now,
+            on_second_job=lambda: self._count("second"),
         )
         node = Node(replica, jobs, contexts, output, worker, asyncio.create_task(worker.run(), name=name))
         self.nodes[name] = node

@@ -107,6 +107,12 @@ class NodeProcess:
             with error:
                 return error.code, dict(error.headers), error.read()
 
+    def metric(self, name: str) -> float:
+        """Return the value of a metric without labels."""
+        _, _, page = self.request("GET", "/metrics")
+        values = dict(line.split() for line in page.decode().splitlines() if line[0] != "#" and "{" not in line)
+        return float(values[f"raftsman_{name}"])
+
 
 @dataclass(slots=True)
 class NodeGroup:

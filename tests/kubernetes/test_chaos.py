@@ -110,6 +110,7 @@ def test_sixty_jobs_end_once_each_while_the_leader_is_killed_twice(nodes: NodeGr
         assert_ended_as_written(task, exit_code=number % JOBS_PER_CLIENT % 3)
         assert ends_of(nodes, task["taskId"]) == [task["state"]]
     assert uids == {(task["taskId"], "1"): {task["attempts"][0]["jobUid"]} for task in tasks}
+    assert {node.metric("duplicate_jobs_total") for node in nodes.running()} == {0}
     assert [number for place in places for number in place.pods_made().values()] == [1] * len(tasks)
 
 

@@ -53,6 +53,14 @@ def test_a_task_that_never_ran_ends_without_a_running_time() -> None:
     assert value(metrics, "tasks_finished_total", state="cancelled", cause="") == 1
 
 
+def test_what_a_start_applies_again_is_not_counted_again() -> None:
+    metrics = Metrics(version="1", since=ENDED)
+    metrics.note(change(State.ASSIGNED, State.RUNNING, RAN), task(RAN))
+    assert value(metrics, "task_wait_seconds_count") == 0
+    metrics.note(change(State.RUNNING, State.COMPLETED, ENDED), task(RAN))
+    assert value(metrics, "tasks_finished_total", state="completed", cause="") == 1
+
+
 def test_a_change_within_a_state_counts_nothing() -> None:
     metrics = Metrics(version="1")
     metrics.note(change(State.RUNNING, State.RUNNING, ENDED), task(RAN))

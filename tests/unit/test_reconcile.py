@@ -23,6 +23,7 @@ from raftsman.executor.reconcile import (
     Tell,
     decide,
     is_orphan,
+    is_second,
     output_source,
     wants_ttl,
 )
@@ -365,6 +366,21 @@ def test_a_finished_job_is_told_once_when_to_leave(finished: Json, wants: bool) 
 def test_a_job_that_works_for_an_ended_task_is_an_orphan(found: Json, after_ms: int, orphan: bool) -> None:
     over = task(State.CANCELLED, uid="u", completed_at=T0)
     assert is_orphan(found, over, at(after_ms), cluster=CLUSTER) is orphan
+
+
+@pytest.mark.parametrize(
+    ("found", "bound", "second"),
+    [
+        (job("another"), "u", True),
+        (job("another", ended_as="Complete"), "u", True),
+        (job(), "u", False),
+        (job("another"), "", False),
+        (job("another", ours=False), "u", False),
+    ],
+    ids=["works", "ended", "its own", "none is known", "foreign"],
+)
+def test_a_job_beside_the_one_that_the_log_knows_is_a_second_one(found: Json, bound: str, second: bool) -> None:
+    assert is_second(found, task(State.RUNNING, uid=bound), cluster=CLUSTER) is second
 
 
 # --- anything at all --------------------------------------------------------------------------

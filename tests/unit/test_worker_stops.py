@@ -240,6 +240,22 @@ async def test_a_job_that_somebody_removed_is_neither_success_nor_made_again(exe
 
 
 @played
+async def test_a_job_that_somebody_made_again_is_counted_once_and_deleted(executors: Executors) -> None:
+    executors.kubernetes.life = lambda _name: FOREVER
+    executors.start("alpha")
+    executors.submit("t")
+    await executors.until(lambda: executors.task("t").state is State.RUNNING)
+    theirs = executors.kubernetes.get(NAMESPACE, "task-t-1")
+    assert theirs is not None
+    executors.kubernetes.remove(NAMESPACE, "task-t-1")
+    executors.kubernetes.create(NAMESPACE, theirs)
+    task = await executors.ended("t")
+    assert (task.state, task.cause) == (State.FAILED, Cause.JOB_DELETED)
+    await executors.until(lambda: nothing_is_left(executors))
+    assert executors.counted["second"] == 1
+
+
+@played
 async def test_a_foreign_job_under_the_name_is_left_alone(executors: Executors) -> None:
     executors.kubernetes.life = lambda _name: FOREVER
     theirs: Json = {"metadata": {"name": "task-t-1", "labels": {}}, "spec": {}}
