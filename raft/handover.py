@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from raftsman.raft.conversation import Conversation
 from raftsman.raft.messages import TimeoutNow
+from raftsman.raft.peers import Peer
 
 REPEAT_S = 0.1
 FOR_ROOM_WITHIN_S = 1.0
@@ -21,23 +22,32 @@ class Handover:
 
     talk: Conversation
     is_open: bool = False
-    _target: str | None = None  # None: whoever has most.
+    _target: str | None = None  # None: whoever is best.
     _until: float = 0.0
     _asked_at: float = float("-inf")
     _rests_until: float = float("-inf")
 
     def begin(self, target: str | None, until: float) -> None:
-        """Hand leadership to *target*, or to whoever has most, before *until*; no effect on a node that leads not."""
+        """Hand leadership to *target*, or to whoever is best, before *until*; no effect on a node that leads not.
+
+        The best has room on its disk and, among those, most of the log.
+        """
         if self.talk.core.leads and not self.is_open:
             self.is_open, self._target, self._until, self._asked_at = True, target, until, float("-inf")
 
     def begin_for_room(self, now: float) -> None:
         """Hand leadership to the follower that has most among those with room on their disks, if there is one."""
-        core = self.talk.core
-        able = [peer.name for peer in self.talk.peers.values() if peer.counted and peer.linked and not peer.disk_full]
-        if core.leads and able and not self.is_open and now >= self._rests_until:
-            self.begin(max(able, key=core.match_index), now + FOR_ROOM_WITHIN_S)
+        able = [peer for peer in self._counted() if not peer.disk_full]
+        if self.talk.core.leads and able and not self.is_open and now >= self._rests_until:
+            self.begin(self._best(able), now + FOR_ROOM_WITHIN_S)
             self._rests_until = now + FOR_ROOM_REST_S
+
+    def _counted(self) -> list[Peer]:
+        return [peer for peer in self.talk.peers.values() if peer.counted and peer.linked]
+
+    def _best(self, peers: list[Peer]) -> str | None:
+        best = max(peers, key=lambda peer: (not peer.disk_full, self.talk.core.match_index(peer.name)), default=None)
+        return best.name if best else None
 
     def advance(self, now: float, leader: str | None) -> None:
         """Ask when it is time. *leader*: who leads as far as this node knows."""
@@ -49,9 +59,9 @@ class Handover:
             return
         if not core.leads:
             return  # It has worked, and whoever leads now will be heard of: proposals wait for that.
-        counted = [peer.name for peer in talk.peers.values() if peer.counted and peer.linked]
-        target = self._target or max(counted, key=core.match_index, default=None)
-        if target not in counted or now - self._asked_at < REPEAT_S:
+        counted = self._counted()
+        target = self._target or self._best(counted)
+        if target is None or target not in {peer.name for peer in counted} or now - self._asked_at < REPEAT_S:
             return
         if core.match_index(target) == talk.journal.last_index:
             self._asked_at = now

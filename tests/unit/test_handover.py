@@ -2,6 +2,8 @@
 
 import errno
 
+import pytest
+
 from raftsman.raft.waiting import Answer
 from tests.harness.simulated_disk import Operation
 from tests.harness.steps import Node, Steps
@@ -54,6 +56,17 @@ def test_leadership_does_not_go_to_another_node_without_room() -> None:
     world.until(lambda: with_room.participant.core.leads, "the node with room leads")
     world.run(3)
     assert with_room.participant.core.leads
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_whoever_gives_leadership_away_prefers_a_node_with_room(which: int) -> None:
+    world = started()
+    leader, followers = world.leader(), world.followers()
+    full, with_room = followers[which], followers[1 - which]
+    run_out_of_room(world, full)
+    world.run(0.1)
+    leader.participant.transfer(None, world.now + 1)
+    world.until(lambda: with_room.participant.core.leads, "the node with room leads")
 
 
 def test_when_nobody_has_room_the_leader_stays_and_refuses_until_somebody_has() -> None:
