@@ -125,6 +125,7 @@ class Node:
         self.forwarder = Forwarder(
             node=settings.name, url_of_leader=self._url_of_leader, leads=lambda: self.replica.standing().leads
         )
+        self._membership = self._own_membership()
         self._site = Site(
             settings=settings,
             replica=self.replica,
@@ -135,6 +136,7 @@ class Node:
             metrics=self.metrics,
             token=secret,
             new_task_id=new_task_id,
+            joined=lambda: self._membership.joined,
             version=self._version,
         )
         self.metrics.gauges(self._reading)
@@ -148,15 +150,14 @@ class Node:
         await self._listen(stack)
         await self.contexts.start()
         stack.push_async_callback(self.contexts.stop)
-        membership = self._membership()
-        shells = self._shells(membership)
+        shells = self._shells()
         stack.callback(self._processes.stop)
         stack.push_async_callback(shells.stop)
         wakeup = stack.enter_context(self.feed.wakeup())
         for name, work in (
             ("leader", self._leader().run()),
             ("worker", self._worker(wakeup, shells).run()),
-            ("membership", membership.run()),
+            ("membership", self._membership.run()),
             ("sweep", _sweep(self.output)),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
@@ -221,19 +222,19 @@ class Node:
             on_second_job=self.metrics.duplicates.inc,
         )
 
-    def _shells(self, membership: Membership) -> Shells:
+    def _shells(self) -> Shells:
         return Shells(
             processes=self._processes,
             output=self.output,
             propose=self.replica.propose,
             row=lambda task_id: self.replica.read(lambda table: table.task(task_id)),
-            joined=lambda: membership.joined,
+            joined=lambda: self._membership.joined,
             slots=self._settings.executor.slots,
             now=now,
             environment=os.environ,
         )
 
-    def _membership(self) -> Membership:
+    def _own_membership(self) -> Membership:
         contexts: dict[str, MemberContext] = {
             entry.name: context_of(
                 entry.name,

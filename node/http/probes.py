@@ -34,7 +34,7 @@ def _unready(site: Site) -> list[tuple[str, str]]:
         behind = standing.commit_index - standing.applied_index
         reasons.append(("catching-up", f"{behind} committed entries are not applied yet"))
     reasons.extend(each for each in site.replica.troubles() if each[0] != "no-link")
-    if site.replica.read(lambda table: table.member(site.node)) is None:
+    if not site.joined():
         reasons.append(("joining", f"node {site.node} has not joined the cluster yet"))
     return reasons
 

@@ -34,6 +34,8 @@ class Site:
     metrics: Metrics
     token: str | None
     new_task_id: Callable[[], str]
+    joined: Callable[[], bool]
+    """Whether this process has joined: a row in the table may be that of an earlier one."""
     version: str
 
     @property

@@ -1,6 +1,6 @@
 """A node's HTTP API in this process: one real replica that leads itself, no Kubernetes, routes of the test's own."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,12 @@ class OneNode:
 
 @asynccontextmanager
 async def one_node(
-    directory: Path, *, routes: Iterable[web.RouteDef] = (), arrival_s: float = 5.0, token: str | None = None
+    directory: Path,
+    *,
+    routes: Iterable[web.RouteDef] = (),
+    arrival_s: float = 5.0,
+    token: str | None = None,
+    joined: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[OneNode]:
     """Start the API, with *routes* beside its own."""
     feed = ChangeFeed()
@@ -56,6 +61,7 @@ async def one_node(
             metrics=Metrics(version="test"),
             token=token,
             new_task_id=lambda: "new-task",
+            joined=joined,
             version="test",
         )
         app = build_app(site)

@@ -12,6 +12,9 @@ from aiohttp import web
 
 from raftsman.node.http.problems import CODES, Problem
 from raftsman.node.http.streams import NDJSON, stream
+from raftsman.raft.commands import MemberJoined
+from raftsman.raft.records import Member, NodeId
+from raftsman.raft.replica import Applied
 from tests.unit.one_node import OneNode, one_node
 from tests.unit.replicas import META_LEFT_OPEN, until
 
@@ -104,3 +107,15 @@ async def test_a_head_request_of_a_silent_stream_is_answered(node: OneNode) -> N
         assert answer.status == 200
         assert answer.content_type == NDJSON
     assert node.site.metrics.watchers == 0
+
+
+async def test_a_process_is_ready_once_it_has_joined_whatever_an_earlier_one_left_in_the_table(tmp_path: Path) -> None:
+    has_joined = False
+    async with one_node(tmp_path, joined=lambda: has_joined) as node:
+        row = Member(node=NodeId("alpha"), url="http://127.0.0.1:1")
+        assert isinstance(await node.site.replica.propose(MemberJoined(member=row)), Applied)
+        async with node.session.get(f"{node.url}/readyz") as answer:
+            assert (answer.status, [each["code"] for each in (await answer.json())["reasons"]]) == (503, ["joining"])
+        has_joined = True
+        async with node.session.get(f"{node.url}/readyz") as answer:
+            assert (answer.status, await answer.json()) == (200, {"reasons": []})
