@@ -194,6 +194,7 @@ async def _send(response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> N
     with contextlib.suppress(ConnectionError):
         async for chunk in chunks:
             await response.write(chunk)
+            await asyncio.sleep(0)  # A write that needs not wait lets nobody else work, nor the connection's end come.
 
 
 def _constant(document: Json) -> Respond:
