@@ -1,7 +1,9 @@
 """Following what a container writes until all of it has been read, or cannot be.
 
 The end of a log stream says nothing: a cut connection looks the same as the end of the output. So a stream is
-resumed as long as the container runs, and read once more when it does not. Kubernetes resumes at a whole second,
+resumed as long as the container runs, and read once more when it does not. When the Pod is gone before that, as after
+every deletion, a stream that had just ended by itself was the whole: one that was cut at that very moment would look
+the same, but for a line without its end. Kubernetes resumes at a whole second,
 so the lines read before come again; ``_Place`` knows them by time and number. What becomes of the lines is up to
 ``output``; whether the container runs is known to the caller, who sees its Pod.
 """
@@ -127,6 +129,7 @@ class _ContainerLog:
         self._place = _Place()
         self._unended: _RawLine | None = None  # The last line, as long as its end has not been seen.
         self._empty_reads = 0
+        self._came_to_end = False  # The last stream that there was ended by itself.
 
     async def find_place(self) -> None:
         """Go to the end of what *output* has from an earlier capture."""
@@ -145,9 +148,12 @@ class _ContainerLog:
                     idle.reschedule(loop.time() + self._idle_s)
                     something = something or bool(chunk)
                     self._keep_new(gate, lines.feed(chunk))
+            self._came_to_end = True
         except KubernetesError as caught:
             error = caught
+            self._came_to_end = self._came_to_end and self.is_gone(caught)
         except TimeoutError:
+            self._came_to_end = False
             error = None if follow else Unreachable(f"no answer within {self._idle_s:.0f} s")
         self._remember_unended(gate, lines)
         self._empty_reads += not something and error is None
@@ -171,9 +177,10 @@ class _ContainerLog:
 
     def finish(self, error: KubernetesError | None) -> None:
         """End the output, complete unless *error* says what was in the way."""
+        was_whole = self._came_to_end and self._unended is None
         if self._unended is not None:
             self._keep(self._unended)
-        if error is None:
+        if error is None or (was_whole and self.is_gone(error)):
             self._output.finish("complete")
         elif self._place.passed_lines:
             self._output.finish("truncated", f"the end could not be read: {error.message}")

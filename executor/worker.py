@@ -194,6 +194,9 @@ class Worker:
         mirror = self._settling.mirror(jobs, (attempt.context, attempt.namespace), cluster)
         if not mirror.synced:
             return Sight(error=mirror.error or "its first list is not complete")
+        health = self._contexts.health(attempt.context)
+        if not health.reachable:  # A server that hangs leaves its watches open, and what they showed last is no news.
+            return Sight(error=health.error)
         job = mirror.jobs.get(job_name(task.task_id, attempt.number))
         if job is not None:
             watched.found = None

@@ -399,13 +399,16 @@ class FakeContexts:
 
     def __init__(self, contexts: dict[str, FakeJobs | None]) -> None:
         self.contexts = contexts
+        self.hangs = False
+        """Nothing answers, but what is open stays open."""
 
     def names(self) -> list[str]:
         return sorted(self.contexts)
 
     def health(self, name: str) -> ContextHealth:
-        reachable = self.contexts.get(name) is not None
-        return ContextHealth(reachable=reachable, error="" if reachable else "not connected yet", since_ms=0)
+        reachable = self.contexts.get(name) is not None and not self.hangs
+        error = "" if reachable else "no answer within 5 s" if self.hangs else "not connected yet"
+        return ContextHealth(reachable=reachable, error=error, since_ms=0)
 
     def jobs(self, name: str) -> Jobs | None:
         return self.contexts.get(name)

@@ -396,13 +396,44 @@ async def test_a_last_read_that_is_denied_is_not_repeated() -> None:
     assert len(log.asked) == 2
 
 
-@pytest.mark.parametrize(("came", "end"), [([ABC], "truncated"), ([], "unavailable")])
-async def test_a_pod_that_is_gone_ends_the_capture_even_while_it_should_run(came: list[bytes], end: str) -> None:
+@pytest.mark.parametrize("came", [[ABC], []], ids=["lines", "nothing"])
+@pytest.mark.parametrize("follows", [99, 1], ids=["it should run", "it has stopped"])
+async def test_a_stream_that_ended_just_before_its_pod_was_gone_was_the_whole(came: Read, follows: int) -> None:
     log = ScriptedLog([came, [POD_NOT_FOUND]])
-    seen = await captured(log, follows=99)
+    assert end_of(await captured(log, follows=follows)) == End("complete", "")
+    assert len(log.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("reads", "end"),
+    [
+        ([[ABC, REFUSED]], "truncated"),
+        ([[REFUSED]], "unavailable"),
+        ([[ABC[:-1]]], "truncated"),
+        ([[ABC], [REFUSED]], "truncated"),
+        ([], "unavailable"),
+    ],
+    ids=["cut in the middle", "it never began", "a line without its end", "and then a failure", "it is gone at once"],
+)
+async def test_a_stream_that_was_cut_before_its_pod_was_gone_may_lack_its_end(reads: list[Read], end: str) -> None:
+    seen = await captured(ScriptedLog([*reads, [POD_NOT_FOUND]]), follows=99)
     assert end_of(seen).end == end
     assert "not found" in end_of(seen).reason
-    assert len(log.asked) == 2
+
+
+async def test_a_stream_that_fell_silent_before_its_pod_was_gone_may_lack_its_end() -> None:
+    class Silent(ScriptedLog):
+        def play(self, since: str) -> Read:
+            return [ABC] if len(self.asked) == 1 else [POD_NOT_FOUND]
+
+        async def read_log(
+            self, namespace: str, pod: str, container: str, *, since: str = "", follow: bool = False
+        ) -> AsyncIterator[bytes]:
+            async for step in super().read_log(namespace, pod, container, since=since, follow=follow):
+                yield step
+            await asyncio.Event().wait()
+
+    assert end_of(await captured(Silent([]), follows=99, idle_s=0.01)).end == "truncated"
 
 
 async def test_an_output_that_was_abandoned_is_not_followed_any_longer() -> None:

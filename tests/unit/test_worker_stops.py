@@ -229,6 +229,21 @@ async def test_a_create_that_is_refused_for_good_fails_the_task(executors: Execu
 
 
 @played
+async def test_a_server_that_hangs_makes_the_attempt_unreachable_although_its_watch_stays_open(
+    executors: Executors,
+) -> None:
+    executors.kubernetes.life = lambda _name: FOREVER
+    node = executors.start("alpha")
+    executors.submit("t")
+    await executors.until(lambda: executors.task("t").state is State.RUNNING)
+    node.contexts.hangs = True
+    await executors.until(lambda: executors.task("t").unreachable, within_s=6)
+    assert executors.task("t").reason == "context prod does not answer: no answer within 5 s"
+    node.contexts.hangs = False
+    await executors.until(lambda: not executors.task("t").unreachable, within_s=3)
+
+
+@played
 async def test_a_job_that_somebody_removed_is_neither_success_nor_made_again(executors: Executors) -> None:
     executors.kubernetes.life = lambda _name: FOREVER
     executors.start("alpha")
