@@ -151,7 +151,7 @@ class _ContainerLog:
             self._came_to_end = True
         except KubernetesError as caught:
             error = caught
-            self._came_to_end = self._came_to_end and self.is_gone(caught)
+            self._came_to_end = self._came_to_end and self._has_gone(caught)
         except TimeoutError:
             self._came_to_end = False
             error = None if follow else Unreachable(f"no answer within {self._idle_s:.0f} s")
@@ -162,6 +162,10 @@ class _ContainerLog:
     def is_gone(self, error: KubernetesError) -> bool:
         """Whether the Pod no longer exists. A 404 that names something else is the kubelet's, or its node's."""
         return isinstance(error, NotFound) and f'"{self._source[1]}"' in error.message
+
+    def _has_gone(self, error: KubernetesError) -> bool:
+        """Whether there is nothing to read any more: the Pod is gone, or its container is (400, "is terminated")."""
+        return self.is_gone(error) or (isinstance(error, Denied) and error.status == 400)
 
     def is_settled_by(self, came: _Came) -> bool:
         """Whether another last read would bring nothing new."""
@@ -180,7 +184,7 @@ class _ContainerLog:
         was_whole = self._came_to_end and self._unended is None
         if self._unended is not None:
             self._keep(self._unended)
-        if error is None or (was_whole and self.is_gone(error)):
+        if error is None or (was_whole and self._has_gone(error)):
             self._output.finish("complete")
         elif self._place.passed_lines:
             self._output.finish("truncated", f"the end could not be read: {error.message}")
