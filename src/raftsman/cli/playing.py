@@ -25,7 +25,7 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def folder(directory: Path | None, *, prefix: str) -> Iterator[Path]:
-    """Yield *directory*, held for us alone, or a temporary folder that is removed unless the command fails.
+    """Yield *directory*, or a temporary folder that is removed unless the command fails; either is held for us alone.
 
     Raises CommandFailed when another command holds the directory.
     """
@@ -37,15 +37,16 @@ def folder(directory: Path | None, *, prefix: str) -> Iterator[Path]:
         made = Path(tempfile.mkdtemp(prefix=prefix))
     except OSError as error:
         raise CommandFailed(f"no temporary folder can be made: {error}") from error
-    try:
-        yield made
-    except CommandFailed:
-        say(f"the files are kept, the logs (*.log) among them: {made}")
-        raise
-    except BaseException:
+    with _held(made):  # Whoever reads its name in a terminal may try it with --dir.
+        try:
+            yield made
+        except CommandFailed:
+            say(f"the files are kept, the logs (*.log) among them: {made}")
+            raise
+        except BaseException:
+            _remove(made)
+            raise
         _remove(made)
-        raise
-    _remove(made)
 
 
 @contextmanager
@@ -135,12 +136,18 @@ def _held(directory: Path) -> Iterator[Path]:
     except OSError as error:
         raise CommandFailed(f"the folder {directory} cannot be used: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Ends with this process, however it ends.
+        _lock(descriptor, directory)
         yield directory
-    except BlockingIOError:
-        raise CommandFailed(f"another raftsman dev runs in {plain(directory)}", Code.CONFLICT) from None
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Ends with this process, however it ends.
+    except BlockingIOError:
+        what = f"another raftsman dev runs in {plain(directory)}: end it, or name another folder with --dir"
+        raise CommandFailed(what, Code.CONFLICT) from None
 
 
 def _remove(directory: Path) -> None:
