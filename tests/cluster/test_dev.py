@@ -254,6 +254,22 @@ def test_without_a_folder_a_second_terminal_needs_nothing_and_the_configuration_
     assert sorted(each.name for each in tmp_path.iterdir()) == ["config", "said"]
 
 
+def test_a_second_one_tells_its_variable_and_leaves_the_first_its_profile(tmp_path: Path) -> None:
+    config = tmp_path / "config" / "raftsman" / "config.toml"
+    (tmp_path / "second").mkdir()
+    with dev(tmp_path, "--nodes", "1") as first:
+        lent = config.read_text()
+        with dev(tmp_path / "second", "--nodes", "1", XDG_CONFIG_HOME=str(tmp_path / "config")) as second:
+            second.wait_for_words("is that of the raftsman dev in ")
+            second.wait_for_words("export RAFTSMAN_CONFIG=")
+            second.press("q")
+            assert second.wait() == 0
+        assert config.read_text() == lent
+        first.press("q")
+        assert first.wait() == 0
+    assert not (tmp_path / "config").exists()
+
+
 def test_the_end_of_the_pipe_ends_nothing_and_a_terminal_gives_keys_without_enter(tmp_path: Path) -> None:
     with dev(tmp_path, "--nodes", "1") as running:
         assert running.process.stdin is not None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from raftsman.node.playground.news import News, NodeGone
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOCK = "lock"
 
 
 @contextmanager
@@ -30,14 +31,14 @@ def folder(directory: Path | None, *, prefix: str) -> Iterator[Path]:
     Raises CommandFailed when another command holds the directory.
     """
     if directory is not None:
-        with _held(directory.absolute()) as held:
-            yield held
+        with held(directory.absolute()) as place:
+            yield place
         return
     try:
         made = Path(tempfile.mkdtemp(prefix=prefix))
     except OSError as error:
         raise CommandFailed(f"no temporary folder can be made: {error}") from error
-    with _held(made):  # Whoever reads its name in a terminal may try it with --dir.
+    with held(made):  # Whoever reads its name in a terminal may try it with --dir.
         try:
             yield made
         except CommandFailed:
@@ -47,6 +48,36 @@ def folder(directory: Path | None, *, prefix: str) -> Iterator[Path]:
             _remove(made)
             raise
         _remove(made)
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[Path]:
+    """Yield *directory*, made if need be and held for us alone. Raises CommandFailed when another command holds it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CommandFailed(f"the folder {directory} cannot be used: {error.strerror}") from error
+    try:
+        _lock(descriptor, directory)
+        yield directory
+    finally:
+        os.close(descriptor)
+
+
+def is_held(directory: Path) -> bool:
+    """Return whether a command that runs holds *directory*."""
+    try:
+        descriptor = os.open(directory / _LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager
@@ -126,20 +157,6 @@ def _gone(news: "NodeGone", logs: Path) -> str:
     if news.running * 2 > news.of:
         return what
     return f"{what}. {news.running} of {news.of} nodes run, which is no majority: nothing can be accepted"
-
-
-@contextmanager
-def _held(directory: Path) -> Iterator[Path]:
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise CommandFailed(f"the folder {directory} cannot be used: {error.strerror}") from error
-    try:
-        _lock(descriptor, directory)
-        yield directory
-    finally:
-        os.close(descriptor)
 
 
 def _lock(descriptor: int, directory: Path) -> None:
