@@ -27,7 +27,7 @@ from raftsman.executor.worker import Worker
 from raftsman.node.changes import ChangeFeed
 from raftsman.node.forward import Forwarder
 from raftsman.node.http.app import build_app
-from raftsman.node.http.listener import listen
+from raftsman.node.http.listener import CannotListen, listen
 from raftsman.node.http.site import Site
 from raftsman.node.leader import LeaderLoop
 from raftsman.node.log_format import set_up_logging
@@ -66,6 +66,11 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
         log.warning("%s", warning)
     try:
         broken = asyncio.run(_run(loaded.settings, secret))
+    except CannotListen as error:
+        bind = loaded.settings.http.bind
+        advice = "set http.bind to a free address of this machine, or end what listens there"
+        log.critical("the node cannot run: cannot listen on http.bind %s: %s; %s", bind, error, advice)
+        return FAILURE_EXIT
     except (ConsensusError, OSError) as error:
         log.critical("the node cannot run: %s", error)
         return CONFIG_EXIT if isinstance(error, ConsensusError) else FAILURE_EXIT

@@ -6,7 +6,9 @@ no HTTP at all is answered with a problem document like everything else. What th
 
 import asyncio
 import logging
+import os
 import secrets
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -31,10 +33,20 @@ CLOSE_STREAMS_S = 1.0
 """How long open answers may go on when the node stops; clients go on at another node."""
 
 
+class CannotListen(Exception):
+    """Nothing can listen at an address; the text is why, in a few words."""
+
+    def __init__(self, error: OSError) -> None:
+        if error.errno is None or isinstance(error, socket.gaierror):  # Whose numbers are not the system's.
+            super().__init__(error.strerror or str(error))
+        else:
+            super().__init__(os.strerror(error.errno).lower())  # asyncio's own words repeat the address.
+
+
 async def listen(
     app: web.Application, host: str, port: int, *, stack: AsyncExitStack, arrival_s: float = ARRIVAL_S
 ) -> int:
-    """Answer *app* at *host* and *port* until *stack* is left; return the port. Raises OSError."""
+    """Answer *app* at *host* and *port* until *stack* is left; return the port. Raises CannotListen."""
     application = web.AppRunner(app, handle_signals=False)
     await application.setup()
     stack.push_async_callback(application.cleanup)
@@ -43,7 +55,10 @@ async def listen(
     listening = web.ServerRunner(server, handle_signals=False, shutdown_timeout=CLOSE_STREAMS_S)
     await listening.setup()
     stack.push_async_callback(listening.cleanup)
-    await web.TCPSite(listening, host, port, reuse_address=True).start()
+    try:
+        await web.TCPSite(listening, host, port, reuse_address=True).start()
+    except OSError as error:
+        raise CannotListen(error) from error
     bound: int = listening.addresses[0][1]
     return bound
 

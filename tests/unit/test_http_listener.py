@@ -1,13 +1,16 @@
 """Connections that never become a request: cut off in time, or told what is wrong with them."""
 
 import asyncio
+import errno
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from raftsman.node.http.listener import CannotListen
 from tests.unit.one_node import OneNode, one_node
 from tests.unit.replicas import META_LEFT_OPEN
 
@@ -108,3 +111,15 @@ async def test_what_is_no_http_is_told_so_in_a_problem(node: OneNode) -> None:
 async def test_what_is_no_http_leaves_no_trace_in_the_log(node: OneNode, caplog: pytest.LogCaptureFixture) -> None:
     await send(node, b"\x16\x03\x01\x02\x00")
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EADDRINUSE, "error while attempting to bind on address"), "address already in use"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (OSError("could not bind on any address"), "could not bind on any address"),
+    ],
+)
+def test_why_nothing_can_listen_is_said_in_a_few_words(error: OSError, words: str) -> None:
+    assert str(CannotListen(error)) == words
