@@ -71,7 +71,8 @@ async def _answer_unless_behind(request: web.Request, handler: Handler) -> web.S
         if problem.code != "task-not-found" or request.method != "GET":
             raise
         if not isinstance(await site_of(request).replica.barrier(ABSENT_WAIT_S), Applied):
-            raise  # Nobody can tell: what this node knows is the best there is.
+            why = f"{problem.detail}; it may be behind, for no majority of the nodes answers it"
+            raise Problem("not-ready", why) from problem
     return await handler(request)
 
 

@@ -139,6 +139,7 @@ def test_without_a_majority_writes_are_told_so_and_reads_go_on(group: NodeGroup)
             check_problem(write.result(), 503, "no-leader")
         assert time.monotonic() - began < BOUND_S
     assert get(left, f"/v1/tasks/{task_id}").json["state"] == "queued"
+    check_problem(get(left, "/v1/tasks/never-heard-of"), 503, "not-ready")
     assert get(left, "/livez").status == 200
     not_ready = get(left, "/readyz")
     assert (not_ready.status, not_ready.headers["retry-after"]) == (503, "1")
