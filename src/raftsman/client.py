@@ -16,7 +16,7 @@ typed in ``raftsman.wire.views``; what it raises is in ``raftsman.errors``.
 import json
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any, TypedDict, Unpack
 from urllib.parse import quote
@@ -89,17 +89,20 @@ class Client:
         token: str | None = None,
         ca: str | PathLike[str] | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
         """Take the base URLs of the nodes, the bearer token, and a PEM file when their certificates are not public.
 
         *timeout_s* is for one call, with all its tries at all addresses; methods that wait or follow take as long as
-        they are asked to, and give up when nobody can be reached for *timeout_s*. Nothing is sent yet. Raises
+        they are asked to, and give up when nobody can be reached for *timeout_s*. *on_wait* is called with a sentence
+        when a call has waited for seconds and goes on waiting, for a leader for instance. Nothing is sent yet. Raises
         ValueError for an unusable address, OSError when *ca* cannot be read.
         """
         self._endpoints = Endpoints(
             [addresses] if isinstance(addresses, str) else addresses,
             token=token,
             ca=None if ca is None else fspath(ca),
+            on_wait=on_wait,
         )
         self._timeout_s = timeout_s
 
@@ -300,12 +303,15 @@ class Client:
     def transfer_leadership(self, to: str | None = None) -> str:
         """Let node *to* lead, or whoever has most of the log; return who leads now.
 
-        Raises InvalidSpec when there is no such node, Unavailable when it could not take over in time.
+        Raises InvalidSpec when there is no such node, Unavailable when it could not take over in time, OutcomeUnknown
+        (without an id) when nobody could say.
         """
         body = json.dumps({} if to is None else {"to": to}).encode()
-        headers = {"Content-Type": _JSON}
-        answer = _object(self._ask(Request(method="POST", path="/v1/cluster:transfer", headers=headers, body=body)))
-        return str(answer["leader"])
+        path, headers = "/v1/cluster:transfer", {"Content-Type": _JSON}
+        # Without a name, a second try could move leadership on from where the first one has put it.
+        named = to is not None
+        request = Request(method="POST", path=path, headers=headers, body=body, changes_task="", repeatable=named)
+        return str(_object(self._ask(request))["leader"])
 
     def contexts(self) -> ContextsView:
         """Return the Kubernetes clusters that the nodes know, and who reaches them."""

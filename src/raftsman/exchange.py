@@ -41,7 +41,9 @@ class Request:
     body: bytes | None = None
     answer_timeout_s: float = ANSWER_TIMEOUT_S
     changes_task: str | None = None
-    """The task that the request changes: it may be repeated, but its outcome can be unknown."""
+    """The task that the request changes, "" when it changes something else: its outcome can be unknown."""
+    repeatable: bool = True
+    """Whether it may be sent again although an earlier try may have had its effect."""
     streams: bool = False
     """Whether the answer goes on for as long as there is something to say."""
 

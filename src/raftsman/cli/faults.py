@@ -195,10 +195,13 @@ def say_problem(error: RaftsmanError) -> None:
     if isinstance(error, ApiProblem):
         for fault in error.errors:
             say(f"  {plain(fault.pointer or '/')}: {plain(fault.detail or fault.code)}")
+        for note in getattr(error, "__notes__", ()):  # What became of the tries at the other addresses.
+            say(f"  {plain(note)}")
         if error.request_id and error.status >= 500:
             say(f"  request id: {plain(error.request_id)}")
     if isinstance(error, OutcomeUnknown):
-        say(f"  see what became of it: raftsman get tasks {error.task_id}")
+        look = f"get tasks {error.task_id}" if error.task_id else "cluster status"
+        say(f"  see what became of it: raftsman {look}")
     if isinstance(error, ConnectionFailed):
         say("  is a node running there? --address, RAFTSMAN_ADDRESS or a profile say where to look")
 

@@ -1,0 +1,112 @@
+"""The client when nodes are silent, slow or without a leader: what it concludes, whom it asks next, what it tells."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from raftsman.client import Client
+from raftsman.errors import NoLeader, OutcomeUnknown
+from tests.harness.fake_api import HANG, HANG_UP, HANG_UP_AFTERWARDS, Answer, FakeApi, problem
+from tests.unit.test_client import free_address
+
+SPEC = {"type": "k8s_job", "taskId": "mine", "k8sJob": {"clusterContext": "dev-a", "image": "busybox"}}
+NO_LEADER = problem(503, "no-leader", "nobody leads; nothing was changed")
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with FakeApi() as fake:
+        yield fake
+
+
+def after(seconds: float, answer: Answer) -> Answer:
+    return replace(answer, after_s=seconds)
+
+
+# --- what is concluded ---------------------------------------------------------------------------
+
+
+def test_a_change_is_not_sent_when_the_deadline_would_cut_it(api: FakeApi) -> None:
+    api.failures = [after(0.3, NO_LEADER)] * 100
+    with pytest.raises(NoLeader, match="nothing was changed"):
+        Client(api.url, timeout_s=1.0).submit(SPEC)
+    assert 2 <= len(api.seen) <= 3
+
+
+def test_a_change_leaves_room_for_a_node_that_has_not_answered_before(api: FakeApi) -> None:
+    api.failures = [NO_LEADER] * 100
+    began = time.monotonic()
+    with pytest.raises(NoLeader):
+        Client(api.url, timeout_s=0.8).submit(SPEC)
+    assert time.monotonic() - began < 0.7
+
+
+def test_a_change_of_which_one_try_is_unknown_stays_unknown_whatever_others_say(api: FakeApi) -> None:
+    api.failures = [HANG_UP_AFTERWARDS, *[NO_LEADER] * 100]
+    with pytest.raises(OutcomeUnknown, match=r"without response|closed"):
+        Client(api.url, timeout_s=0.4).submit(SPEC)
+
+
+def test_what_says_that_nothing_was_changed_is_not_said_of_an_unknown_outcome(api: FakeApi) -> None:
+    with FakeApi() as other:
+        api.failures = [HANG_UP_AFTERWARDS, *[NO_LEADER] * 100]
+        other.failures = [NO_LEADER] * 100
+        with pytest.raises(OutcomeUnknown) as caught:
+            Client([api.url, other.url], timeout_s=0.4).submit(SPEC)
+        assert f"{other.url}: no-leader" in str(caught.value)
+        assert "nothing was changed" not in str(caught.value)
+
+
+def test_an_answer_is_worth_more_than_a_later_silence(api: FakeApi) -> None:
+    api.failures = [NO_LEADER, *[HANG] * 100]
+    with pytest.raises(NoLeader):
+        Client(api.url, timeout_s=0.5).cluster()
+
+
+def test_an_answer_of_one_node_is_worth_more_than_the_silence_of_the_others(api: FakeApi) -> None:
+    api.failures = [NO_LEADER] * 100
+    lost = free_address()
+    with pytest.raises(NoLeader) as caught:
+        Client([lost, api.url], timeout_s=0.4).submit(SPEC)
+    assert caught.value.__notes__ == [f"{lost}: connection refused"]
+
+
+def test_leadership_that_could_not_be_moved_says_why(api: FakeApi) -> None:
+    api.failures = [NO_LEADER] * 100
+    with pytest.raises(NoLeader):
+        Client([api.url, free_address()], timeout_s=0.4).transfer_leadership()
+
+
+def test_leadership_is_moved_once_when_nobody_is_named(api: FakeApi) -> None:
+    with FakeApi() as other:
+        api.failures = [HANG_UP_AFTERWARDS]
+        with pytest.raises(OutcomeUnknown) as caught:
+            Client([api.url, other.url], timeout_s=1.0).transfer_leadership()
+        assert caught.value.task_id == ""
+        assert other.paths("POST") == []
+
+
+def test_leadership_that_was_promised_to_a_node_is_asked_for_again(api: FakeApi) -> None:
+    api.failures = [HANG_UP_AFTERWARDS]
+    assert Client(api.url, timeout_s=1.0).transfer_leadership("gamma") == "gamma"
+
+
+# --- what is told --------------------------------------------------------------------------------
+
+
+def test_whoever_waits_hears_once_what_for(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftsman.endpoints.TELL_AFTER_S", 0.1)
+    told: list[str] = []
+    api.failures = [after(0.1, NO_LEADER)] * 100
+    with pytest.raises(NoLeader):
+        Client(api.url, timeout_s=1.0, on_wait=told.append).submit(SPEC)
+    assert told == ["no leader; trying again for up to 1 s"]
+
+
+def test_whoever_is_answered_soon_hears_nothing(api: FakeApi) -> None:
+    told: list[str] = []
+    api.failures = [NO_LEADER, HANG_UP]
+    Client(api.url, timeout_s=5.0, on_wait=told.append).submit(SPEC)
+    assert told == []
