@@ -308,8 +308,11 @@ class Client:
         """
         body = json.dumps({} if to is None else {"to": to}).encode()
         path, headers = "/v1/cluster:transfer", {"Content-Type": _JSON}
-        # Without a name, a second try could move leadership on from where the first one has put it.
+        # Without a name, a second try could move leadership on from where the first one has put it. So there is only
+        # one, and it goes to a node that answers.
         named = to is not None
+        if not named:
+            self.version()
         request = Request(method="POST", path=path, headers=headers, body=body, changes_task="", repeatable=named)
         return str(_object(self._ask(request))["leader"])
 

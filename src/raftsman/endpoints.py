@@ -9,12 +9,12 @@ import itertools
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from raftsman.errors import ApiProblem, ConnectionFailed, NoLeader, OutcomeUnknown, RaftsmanError
-from raftsman.exchange import Answer, NoAnswer, Request, checked_address, exchange
+from raftsman.exchange import ANSWER_TIMEOUT_S, Answer, NoAnswer, Request, checked_address, exchange
 
 FIRST_PAUSE_S = 0.1
 """Between two rounds through all addresses; doubled each time, with jitter: an election takes about half a second."""
@@ -28,12 +28,21 @@ ROOM_S = 4.0
 its outcome would be unknown."""
 TELL_AFTER_S = 2.0
 """Whoever waits for longer wants to hear what for."""
+READ_PATIENCE_S = 2.5
+"""A reading takes milliseconds, and 2 s when a node makes sure first that a task does not exist. One that takes longer
+in the first round may hang, and another one need not. Each round is twice as patient as the one before."""
+WRITE_PATIENCE_S = ROOM_S
+"""Likewise for what is no reading."""
+SLOW_S = 1.0
+"""A node that has used up so much time without saying anything is asked behind the others."""
 _SAY_NOTHING_OF_EARLIER_TRIES = frozenset({401, 403, 429, 507})
 """Answers that a node gives before it looks whether the task is there."""
 
 _jitter = random.SystemRandom()
 
 T = TypeVar("T")
+Attempt = Callable[[str, Request], T]
+"""One try: an address, and the request as it is sent there this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ class _Search:
     failures: dict[str, NoAnswer] = field(default_factory=dict)  # By address; the one of each that tells most.
     may_have_happened: bool = False
     longest_answer_s: float = 0.0  # Of a node that said that it cannot serve.
+    slow: set[str] = field(default_factory=set)  # The addresses that took long to say nothing.
 
     @property
     def left_s(self) -> float:
@@ -68,11 +78,24 @@ class _Search:
         self.may_have_happened |= failure.may_have_happened
         if failure.problem is not None:
             self.longest_answer_s = max(self.longest_answer_s, took_s)
+        elif took_s >= SLOW_S:
+            self.slow.add(address)
 
     def _worth(self, failure: NoAnswer) -> int:
         if failure.may_have_happened and self.request.changes_task is not None:
             return 3
         return 2 if failure.problem is not None else int(failure.may_have_happened)
+
+    def request_of(self, round_number: int) -> Request:
+        """Return the request as it is sent in this round, when others can be asked instead: at first in a hurry.
+
+        Streams take their time; and what must not be repeated has to wait for the answer.
+        """
+        if self.request.streams or not self.request.repeatable:
+            return self.request
+        patience_s = READ_PATIENCE_S if self.request.method == "GET" else WRITE_PATIENCE_S
+        spared_s = max(ANSWER_TIMEOUT_S - patience_s * 2**round_number, 0.0)
+        return replace(self.request, answer_timeout_s=self.request.answer_timeout_s - spared_s)
 
     def is_too_late(self, pause_s: float = 0.0) -> bool:
         """Return whether the deadline would cut a try that begins after a pause. The first one is always made."""
@@ -164,8 +187,8 @@ class Endpoints:
         Raises the ApiProblem of a definite no; ConnectionFailed, Unavailable or OutcomeUnknown when time is up.
         """
 
-        def whole(address: str) -> Reply:
-            with self._exchange(address, request, deadline) as answer:
+        def whole(address: str, sent: Request) -> Reply:
+            with self._exchange(address, sent, deadline) as answer:
                 try:
                     return Reply(answer.status, answer.whole(deadline))
                 except ConnectionFailed as error:
@@ -175,7 +198,9 @@ class Endpoints:
 
     def open(self, request: Request, deadline: float) -> Answer:
         """Return the answer of the first node that begins one before *deadline*. Raises as ``ask`` does."""
-        return self._first_that_answers(lambda address: self._exchange(address, request, deadline), request, deadline)
+        return self._first_that_answers(
+            lambda address, sent: self._exchange(address, sent, deadline), request, deadline
+        )
 
     def _exchange(self, address: str, request: Request, deadline: float) -> Answer:
         headers = dict(self._headers)
@@ -187,13 +212,14 @@ class Endpoints:
         self._seen_index = max(self._seen_index, int(shown) if shown.isdigit() else 0)
         return answer
 
-    def _first_that_answers(self, attempt: Callable[[str], T], request: Request, deadline: float) -> T:
+    def _first_that_answers(self, attempt: Attempt[T], request: Request, deadline: float) -> T:
         search = _Search(request, deadline)
         for round_number in itertools.count():
-            for place in self._in_turn():
+            sent = search.request_of(round_number) if len(self.addresses) > 1 else request
+            for place in self._in_turn(search.slow):
                 if search.is_too_late():
                     raise search.conclusion()
-                answer = self._try(place, attempt, search)
+                answer = self._try(place, attempt, sent, search)
                 if answer is not None:
                     return answer
                 self._tell(search)
@@ -204,11 +230,11 @@ class Endpoints:
             time.sleep(pause_s)
         raise AssertionError("itertools.count() does not end")
 
-    def _try(self, place: int, attempt: Callable[[str], T], search: _Search) -> T | None:
+    def _try(self, place: int, attempt: Attempt[T], sent: Request, search: _Search) -> T | None:
         """Return what one node answers, None when it has no answer. Raises what *search* makes of a definite no."""
         address, began_at = self.addresses[place], time.monotonic()
         try:
-            answer = attempt(address)
+            answer = attempt(address, sent)
         except NoAnswer as failure:
             search.note(address, failure, time.monotonic() - began_at)
             self._had_contact |= failure.may_have_happened or failure.problem is not None
@@ -233,6 +259,7 @@ class Endpoints:
         self._told = True
         self._on_wait(f"{search.obstacle()}; trying again for up to {search.left_s:.0f} s")
 
-    def _in_turn(self) -> Iterator[int]:
+    def _in_turn(self, slow: Set[str]) -> list[int]:
         count = len(self.addresses)
-        return (place % count for place in range(self._first, self._first + count))
+        places = [place % count for place in range(self._first, self._first + count)]
+        return sorted(places, key=lambda place: self.addresses[place] in slow)

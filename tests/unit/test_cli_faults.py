@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from raftsman.cli.main import main
-from tests.harness.fake_api import FakeApi, problem
+from tests.harness.fake_api import Answer, FakeApi, problem
 from tests.unit.test_client import free_address
 
 NO_LEADER = problem(503, "no-leader", "nobody leads; nothing was changed", requestId="r1")
@@ -83,7 +83,8 @@ def test_a_person_hears_what_a_command_waits_for(api: FakeApi, environment: dict
 
 
 def test_leadership_of_which_nobody_knows_is_looked_up_in_the_status(api: FakeApi, run: Run) -> None:
-    api.failures = [problem(503, "outcome-unknown", "the leader fell silent", taskId="")]
+    version = Answer(200, {"version": "1"})
+    api.failures = [version, problem(503, "outcome-unknown", "the leader fell silent", taskId="")]
     code, said = run("cluster", "transfer")
     assert code == 9
     assert "the outcome is not known" in said

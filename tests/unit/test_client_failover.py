@@ -1,17 +1,18 @@
 """The client when nodes are silent, slow or without a leader: what it concludes, whom it asks next, what it tells."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from raftsman.client import Client
-from raftsman.errors import NoLeader, OutcomeUnknown
-from tests.harness.fake_api import HANG, HANG_UP, HANG_UP_AFTERWARDS, Answer, FakeApi, problem
+from raftsman.errors import NoLeader, OutcomeUnknown, WaitTimedOut
+from tests.harness.fake_api import HANG, HANG_UP, HANG_UP_AFTERWARDS, Answer, FakeApi, problem, task
 from tests.unit.test_client import free_address
 
 SPEC = {"type": "k8s_job", "taskId": "mine", "k8sJob": {"clusterContext": "dev-a", "image": "busybox"}}
+VERSION = Answer(200, {"version": "1"})
 NO_LEADER = problem(503, "no-leader", "nobody leads; nothing was changed")
 
 
@@ -81,7 +82,7 @@ def test_leadership_that_could_not_be_moved_says_why(api: FakeApi) -> None:
 
 def test_leadership_is_moved_once_when_nobody_is_named(api: FakeApi) -> None:
     with FakeApi() as other:
-        api.failures = [HANG_UP_AFTERWARDS]
+        api.failures = [VERSION, HANG_UP_AFTERWARDS]
         with pytest.raises(OutcomeUnknown) as caught:
             Client([api.url, other.url], timeout_s=1.0).transfer_leadership()
         assert caught.value.task_id == ""
@@ -91,6 +92,68 @@ def test_leadership_is_moved_once_when_nobody_is_named(api: FakeApi) -> None:
 def test_leadership_that_was_promised_to_a_node_is_asked_for_again(api: FakeApi) -> None:
     api.failures = [HANG_UP_AFTERWARDS]
     assert Client(api.url, timeout_s=1.0).transfer_leadership("gamma") == "gamma"
+
+
+# --- whom it asks next ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    monkeypatch.setattr("raftsman.endpoints.READ_PATIENCE_S", 0.3)
+    monkeypatch.setattr("raftsman.endpoints.WRITE_PATIENCE_S", 0.3)
+    monkeypatch.setattr("raftsman.endpoints.SLOW_S", 0.2)
+    with FakeApi() as fake:
+        fake.failures = [HANG] * 100
+        yield fake
+
+
+def test_a_reading_goes_on_when_the_first_node_hangs(hanging: FakeApi, api: FakeApi) -> None:
+    api.put(task("a"))
+    began = time.monotonic()
+    assert Client([hanging.url, api.url]).get("a")["taskId"] == "a"
+    assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize("change", [
+    lambda client: client.submit(SPEC), lambda client: client.cancel("a"), lambda client: client.retry("b"),
+    lambda client: client.plan([SPEC]), lambda client: client.transfer_leadership("beta"),
+    lambda client: client.transfer_leadership()])  # fmt: skip
+def test_a_change_that_happens_once_goes_on_when_the_first_node_hangs(
+    hanging: FakeApi, api: FakeApi, change: Callable[[Client], object]
+) -> None:
+    api.put(task("a", "running"), task("b", "failed"))
+    began = time.monotonic()
+    assert change(Client([hanging.url, api.url]))
+    assert time.monotonic() - began < 2.0
+
+
+def test_a_change_that_might_happen_twice_waits(hanging: FakeApi, api: FakeApi) -> None:
+    hanging.failures = [VERSION, after(0.6, Answer(200, {"leader": "gamma"}))]
+    assert Client([hanging.url, api.url]).transfer_leadership() == "gamma"
+    assert api.seen == []
+
+
+def test_a_node_that_is_only_slow_is_asked_again_with_more_patience_and_behind_the_others(
+    hanging: FakeApi, api: FakeApi
+) -> None:
+    hanging.failures = [after(0.5, VERSION)] * 2
+    api.failures = [problem(503, "not-ready")] * 2
+    assert Client([hanging.url, api.url]).version()["version"] == "1"
+    assert (len(hanging.seen), len(api.seen)) == (2, 2)
+
+
+def test_the_only_node_may_take_its_time(hanging: FakeApi) -> None:
+    hanging.failures = [after(0.6, VERSION)]
+    assert Client(hanging.url).version()["version"] == "1"
+    assert len(hanging.seen) == 1
+
+
+def test_a_node_that_was_asked_to_hold_its_answer_back_may_do_so(hanging: FakeApi, api: FakeApi) -> None:
+    hanging.failures = []
+    hanging.put(task("a", "running"))
+    with pytest.raises(WaitTimedOut):
+        Client([hanging.url, api.url]).wait("a", timeout_s=0.6)
+    assert api.seen == []
 
 
 # --- what is told --------------------------------------------------------------------------------
