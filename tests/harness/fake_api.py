@@ -137,6 +137,8 @@ class FakeApi:
         self.events: list[Json] = []
         self.failures: list[str | Answer] = []
         """What the next requests meet with instead of an answer, in this order."""
+        self.answers: dict[str, Answer] = {}
+        """By path: what every request for it is answered."""
         self.seen: list[Seen] = []
         self.index = 1
         self.cluster: Json = {}
@@ -343,7 +345,7 @@ class _Conversation(BaseHTTPRequestHandler):
         if isinstance(failure, str):
             self.close_connection = True
             return
-        answer = failure or api.answer(request)
+        answer = failure or api.answers.get(request.path) or api.answer(request)
         if isinstance(answer, Answer):
             self._send(answer)
         else:

@@ -1,5 +1,6 @@
 """The client when nodes are silent, slow or without a leader: what it concludes, whom it asks next, what it tells."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -7,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from raftsman.client import Client
-from raftsman.errors import NoLeader, OutcomeUnknown, WaitTimedOut
-from tests.harness.fake_api import HANG, HANG_UP, HANG_UP_AFTERWARDS, Answer, FakeApi, problem, task
+from raftsman.errors import NoLeader, OutcomeUnknown, Unavailable, WaitTimedOut
+from tests.harness.fake_api import HANG, HANG_UP, HANG_UP_AFTERWARDS, Answer, FakeApi, event, problem, task
 from tests.unit.test_client import free_address
 
 SPEC = {"type": "k8s_job", "taskId": "mine", "k8sJob": {"clusterContext": "dev-a", "image": "busybox"}}
@@ -154,6 +155,44 @@ def test_a_node_that_was_asked_to_hold_its_answer_back_may_do_so(hanging: FakeAp
     with pytest.raises(WaitTimedOut):
         Client([hanging.url, api.url]).wait("a", timeout_s=0.6)
     assert api.seen == []
+
+
+# --- events that nobody knows --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_an_event_ahead_of_all_that_the_cluster_knows_is_refused_soon(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, follow: bool
+) -> None:
+    monkeypatch.setattr("raftsman.client.AHEAD_S", 0.3)
+    api.cluster = {"appliedIndex": 6}
+    api.answers["/v1/events"] = problem(503, "not-ready", "this node has applied 6 entries, not yet 99999")
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=r"event 99999\.0 lies ahead .* \(index 6\): is it another cluster's"):
+        next(Client(api.url, timeout_s=10.0).events(follow=follow, after="99999.0"))
+    assert time.monotonic() - began < 3.0
+    assert [seen.query for seen in api.seen if seen.path == "/v1/cluster"] == [{"consistent": "true"}]
+
+
+def test_an_event_that_only_this_node_does_not_know_yet_is_waited_for(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftsman.client.AHEAD_S", 0.3)
+    api.cluster = {"appliedIndex": 8}
+    api.answers["/v1/events"] = problem(503, "not-ready", "this node has applied 6 entries, not yet 7")
+    threading.Timer(1.0, api.answers.clear).start()
+    api.events = [event(8, "a", "queued", "assigned")]
+    assert [each["index"] for each in Client(api.url, timeout_s=10.0).events(after="7.0")] == [8]
+
+
+def test_without_a_leader_an_event_that_a_node_does_not_know_yet_is_waited_for(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftsman.client.AHEAD_S", 0.2)
+    api.answers["/v1/events"] = problem(503, "not-ready", "this node has applied 6 entries, not yet 7")
+    api.answers["/v1/cluster"] = NO_LEADER
+    with pytest.raises(Unavailable, match="not yet 7"):
+        next(Client(api.url, timeout_s=0.8).events(after="7.0"))
 
 
 # --- what is told --------------------------------------------------------------------------------
