@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from raftsman.errors import ApiProblem, ConnectionFailed, NoLeader, OutcomeUnknown, RaftsmanError
+from raftsman.errors import ApiProblem, ConnectionFailed, NoLeader, NotAllowed, OutcomeUnknown, RaftsmanError
 from raftsman.exchange import ANSWER_TIMEOUT_S, Answer, NoAnswer, Request, checked_address, exchange
 
 FIRST_PAUSE_S = 0.1
@@ -243,6 +243,8 @@ class Endpoints:
             return None
         except ApiProblem as problem:
             self._had_contact = True
+            if isinstance(problem, NotAllowed):
+                problem.token_was_sent = "Authorization" in self._headers
             if search.leaves_unknown(problem):
                 unknown = NoAnswer(str(problem), may_have_happened=True, problem=problem)
                 search.note(address, unknown, time.monotonic() - began_at)

@@ -81,6 +81,9 @@ class InvalidSpec(ApiProblem):
 class NotAllowed(ApiProblem):
     """401, 403: no valid token, or one that may not do this."""
 
+    token_was_sent = False
+    """Whether the client has a token at all, which it sent."""
+
 
 class NotFound(ApiProblem):
     """404: no such task."""

@@ -89,3 +89,23 @@ def test_leadership_of_which_nobody_knows_is_looked_up_in_the_status(api: FakeAp
     assert code == 9
     assert "the outcome is not known" in said
     assert "raftsman cluster status" in said
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [("", "a token is needed, and none was sent"), ("t0ken", "the token that was sent is not accepted")],
+)
+def test_a_missing_token_and_a_wrong_one_are_told_apart(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch, token: str, words: str
+) -> None:
+    monkeypatch.setenv("RAFTSMAN_TOKEN", token)
+    api.failures = [problem(401, "unauthorized", "send Authorization: Bearer \u2026")]
+    assert run("get", "tasks") == (
+        7,
+        f"error: {words} (unauthorized)\n  set RAFTSMAN_TOKEN or RAFTSMAN_TOKEN_FILE, or token_file of the profile\n",
+    )
+
+
+def test_what_a_token_may_not_do_is_said_in_the_nodes_words(api: FakeApi, run: Run) -> None:
+    api.failures = [problem(403, "forbidden", "the token may only read")]
+    assert run("get", "tasks") == (7, "error: the token may only read (forbidden)\n")
