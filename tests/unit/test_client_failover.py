@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from raftsman.client import Client
-from raftsman.errors import NoLeader, OutcomeUnknown, Unavailable, WaitTimedOut
+from raftsman.errors import ConnectionFailed, NoLeader, OutcomeUnknown, Unavailable, WaitTimedOut
 from tests.harness.fake_api import HANG, HANG_UP, HANG_UP_AFTERWARDS, Answer, FakeApi, event, problem, task
 from tests.unit.test_client import free_address
 
@@ -212,3 +212,20 @@ def test_whoever_is_answered_soon_hears_nothing(api: FakeApi) -> None:
     api.failures = [NO_LEADER, HANG_UP]
     Client(api.url, timeout_s=5.0, on_wait=told.append).submit(SPEC)
     assert told == []
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+def test_an_address_with_a_path_says_how_to_write_it() -> None:
+    with pytest.raises(ValueError, match=r"it goes on behind host and port; write https://node:7117$"):
+        Client("https://node:7117/v1/tasks")
+
+
+def test_a_slash_behind_an_address_does_no_harm(api: FakeApi) -> None:
+    assert Client(f"{api.url}/").version()["version"] == "9.9.9"
+
+
+def test_https_where_a_node_speaks_http_is_called_that(api: FakeApi) -> None:
+    with pytest.raises(ConnectionFailed, match="speaks http, not https"):
+        Client(api.url.replace("http:", "https:"), timeout_s=5.0).version()
