@@ -67,6 +67,7 @@ def test_without_a_leader_it_says_so_and_who_did_not_answer(api: FakeApi, enviro
         "error: nobody leads; nothing was changed (no-leader)",
         f"  {environment['RAFTSMAN_ADDRESS'].split(',')[0]}: connection refused",
         "  request id: r1",
+        "  which nodes are lost: raftsman get nodes",
     ]
 
 

@@ -10,7 +10,7 @@ import click
 
 from raftsman.cli.exits import Code
 from raftsman.cli.words import paint, plain, say
-from raftsman.errors import ApiProblem, ConnectionFailed, NotAllowed, OutcomeUnknown, RaftsmanError
+from raftsman.errors import ApiProblem, ConnectionFailed, NoLeader, NotAllowed, OutcomeUnknown, RaftsmanError
 from raftsman.wire.views import TaskView
 
 USER, CONFIGURATION, INFRASTRUCTURE = "user", "configuration", "infrastructure"
@@ -199,6 +199,8 @@ def say_problem(error: RaftsmanError) -> None:
             say(f"  {plain(note)}")
         if error.request_id and error.status >= 500:
             say(f"  request id: {plain(error.request_id)}")
+    if isinstance(error, NoLeader):
+        say("  which nodes are lost: raftsman get nodes")
     if isinstance(error, OutcomeUnknown):
         look = f"get tasks {error.task_id}" if error.task_id else "cluster status"
         say(f"  see what became of it: raftsman {look}")
