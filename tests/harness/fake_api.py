@@ -6,6 +6,7 @@ answer 503, to hang up before or after it did what was asked, to cut a stream. I
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ Json = dict[str, Any]
 
 HANG_UP = "hang up"  # Before anything was done.
 HANG_UP_AFTERWARDS = "hang up afterwards"  # The request has its effect; nobody hears of it.
+HANG = "hang"  # The connection is taken, and nothing is ever said.
 CUT = "cut"  # A stream without its end, the connection closed in the middle.
 
 PATIENCE_S = 10.0
@@ -33,6 +35,8 @@ class Answer:
     status: int
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    after_s: float = 0.0
+    """How long it is in coming, as a failure."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ class FakeApi:
         self.events: list[Json] = []
         self.failures: list[str | Answer] = []
         """What the next requests meet with instead of an answer, in this order."""
+        self.answers: dict[str, Answer] = {}
+        """By path: what every request for it is answered."""
         self.seen: list[Seen] = []
         self.index = 1
         self.cluster: Json = {}
@@ -140,6 +146,7 @@ class FakeApi:
         self.explanation: Json = PLACEABLE
         """What every explanation and plan says, but for the task's id."""
         self.page_rows = 1000
+        self.stopped = threading.Event()
         self._changed = threading.Condition()
         self._shown: dict[str, int] = {}  # By task: the index of what was shown last.
         self._server = _Server(self)
@@ -199,6 +206,8 @@ class FakeApi:
                 return self._cancel(task_id)
             case ["tasks", task_id, "retry"]:
                 return self._retry(task_id, request.body)
+            case ["cluster:transfer"]:
+                return Answer(200, {"leader": request.body.get("to", "beta")})
             case ["plan"]:
                 return Answer(200, {"items": [self.explanation | {"taskId": None} for _ in request.body["tasks"]]})
         return problem(404, "not-found", "there is nothing here")
@@ -290,6 +299,7 @@ class FakeApi:
 
     def stop(self) -> None:
         """Refuse connections from now on."""
+        self.stopped.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -326,12 +336,16 @@ class _Conversation(BaseHTTPRequestHandler):
         request = Seen(self.command, parts.path, query, dict(self.headers.items()), body)
         api.seen.append(request)
         failure = api.failures.pop(0) if api.failures else None
+        if isinstance(failure, Answer):
+            time.sleep(failure.after_s)
         if failure == HANG_UP_AFTERWARDS:
             api.answer(request)
+        if failure == HANG:
+            api.stopped.wait(PATIENCE_S)
         if isinstance(failure, str):
             self.close_connection = True
             return
-        answer = failure or api.answer(request)
+        answer = failure or api.answers.get(request.path) or api.answer(request)
         if isinstance(answer, Answer):
             self._send(answer)
         else:

@@ -10,7 +10,7 @@ import click
 
 from raftsman.cli.exits import Code
 from raftsman.cli.words import paint, plain, say
-from raftsman.errors import ApiProblem, ConnectionFailed, OutcomeUnknown, RaftsmanError
+from raftsman.errors import ApiProblem, ConnectionFailed, NoLeader, NotAllowed, OutcomeUnknown, RaftsmanError
 from raftsman.wire.views import TaskView
 
 USER, CONFIGURATION, INFRASTRUCTURE = "user", "configuration", "infrastructure"
@@ -195,16 +195,29 @@ def say_problem(error: RaftsmanError) -> None:
     if isinstance(error, ApiProblem):
         for fault in error.errors:
             say(f"  {plain(fault.pointer or '/')}: {plain(fault.detail or fault.code)}")
+        for note in getattr(error, "__notes__", ()):  # What became of the tries at the other addresses.
+            say(f"  {plain(note)}")
         if error.request_id and error.status >= 500:
             say(f"  request id: {plain(error.request_id)}")
+    if isinstance(error, NoLeader):
+        say("  which nodes are lost: raftsman get nodes")
     if isinstance(error, OutcomeUnknown):
-        say(f"  see what became of it: raftsman get tasks {error.task_id}")
+        look = f"get tasks {error.task_id}" if error.task_id else "cluster status"
+        say(f"  see what became of it: raftsman {look}")
+    if isinstance(error, NotAllowed) and error.status == 401:
+        say("  set RAFTSMAN_TOKEN or RAFTSMAN_TOKEN_FILE, or token_file of the profile")
     if isinstance(error, ConnectionFailed):
         say("  is a node running there? --address, RAFTSMAN_ADDRESS or a profile say where to look")
 
 
 def _sentence(problem: ApiProblem) -> str:
     text = problem.detail or problem.title or "the node gave no reason"
+    if isinstance(problem, NotAllowed) and problem.status == 401:  # The node's words are about HTTP.
+        text = (
+            "the token that was sent is not accepted"
+            if problem.token_was_sent
+            else "a token is needed, and none was sent"
+        )
     return f"{text} ({problem.code or f'HTTP {problem.status}'})"
 
 

@@ -5,6 +5,7 @@ context that all of them share, and the later one wins.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ import click
 
 from raftsman.cli.exits import Code, CommandFailed
 from raftsman.cli.profile import Connection, InvalidConfig, resolve
+from raftsman.cli.words import is_terminal, say
 from raftsman.client import Client
 from raftsman.wire.durations import parse_duration_ms
 
@@ -54,8 +56,9 @@ def open_client(*, timeout_s: float | None = None) -> Client:
     """Return the client for the cluster that options, environment and file name."""
     found = given_connection()
     try:
+        on_wait = say if is_terminal(sys.stderr) else None
         if timeout_s is None:
-            return Client(found.addresses, token=found.token, ca=found.ca)
+            return Client(found.addresses, token=found.token, ca=found.ca, on_wait=on_wait)
         return Client(found.addresses, token=found.token, ca=found.ca, timeout_s=timeout_s)
     except ValueError as error:
         raise InvalidConfig(str(error)) from error
