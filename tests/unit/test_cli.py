@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from raftsman.cli.main import COMMANDS, main
-from tests.harness.fake_api import CUT, END, HANG_UP_AFTERWARDS, FakeApi, Json, event, line, moving, problem, task
+from raftsman.cli.main import COMMANDS
+from tests.harness.fake_api import CUT, END, HANG_UP_AFTERWARDS, FakeApi, Json, line, moving, problem, task
+from tests.unit.conftest import Outcome, Run
 
 JOB = ["submit", "--context", "dev-a", "--image", "busybox"]
 
@@ -30,37 +29,6 @@ HEAVY = (
     "prometheus_client",
 )
 """What reading a task must not pay for."""
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with FakeApi() as fake:
-        yield fake
-
-
-@pytest.fixture
-def run(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("RAFTSMAN_ADDRESS", api.url)
-    for name in ("RAFTSMAN_CONFIG", "RAFTSMAN_TOKEN", "RAFTSMAN_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run_it(*arguments: str) -> Outcome:
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run_it
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -254,21 +222,6 @@ def test_a_bad_task_does_not_keep_the_others_out(api: FakeApi, run: Run, tmp_pat
     assert "two.yaml (task 1):" in outcome.err
 
 
-def test_following_prints_output_on_stdout_and_words_on_stderr(api: FakeApi, run: Run) -> None:
-    api.logs["a"] = [[line("one"), line("two"), END]]
-    api.put(task("a", "queued", spec={"type": "k8s_job", "k8sJob": {"clusterContext": "dev-a", "image": "busybox"}}))
-    api.tasks["a"]["spec"]["taskId"] = "a"
-    steps: list[tuple[str, Json]] = [("assigned", {"reason": "pulling"}), ("running", {}), ("completed", {})]
-    with moving(api, "a", *steps):
-        outcome = run(*JOB, "--id", "a", "--follow")
-    assert (outcome.code, outcome.out) == (0, "one\ntwo\n")
-    said = outcome.err.splitlines()
-    assert said[0] == "task a is queued"
-    assert said[1] == "task a is assigned on alpha: pulling"
-    assert said[2] == "task a is running on alpha"
-    assert said[-1] == "task a completed after 0s"
-
-
 def failing(api: FakeApi, run: Run, *arguments: str, **more: object) -> Outcome:
     api.failures = []
     spec = {"type": "k8s_job", "k8sJob": {"clusterContext": "dev-a", "image": "busybox"}, "taskId": "a"}
@@ -381,49 +334,6 @@ def test_cancel_can_wait_for_the_proof(api: FakeApi, run: Run) -> None:
     api.put(task("a", "running"))
     with moving(api, "a", ("cancelled", {})):
         assert run("cancel", "--wait", "a").out == "a cancelled\n"
-
-
-def test_describe_tells_the_whole_story(api: FakeApi, run: Run) -> None:
-    waiting = {
-        "code": "no-node",
-        "message": "nobody can take it",
-        "nodes": [{"node": "beta", "code": "x", "message": "M"}],
-    }
-    waiting |= {"contexts": [{"context": "dev-a", "code": "y", "message": "N"}]}
-    attempt = {
-        "number": 1,
-        "node": "alpha",
-        "context": "dev-a",
-        "jobName": "task-a-1",
-        "jobUid": "u",
-        "startedAt": None,
-    }
-    attempt |= {"endedAt": None, "exitCode": None, "signal": None, "cause": "NodeLost", "message": "gone"}
-    api.put(
-        task("a", "queued", waiting=waiting, attempts=[attempt], stdoutTail="hello\n", environment={"SECRET": "x1y2"})
-    )
-    api.events = [event(1, "a", None, "queued", reason="submitted")]
-    out = run("describe", "a").out
-    for words in (
-        "State:         queued",
-        "node beta: M (x)",
-        "context dev-a: N (y)",
-        "task-a-1",
-        "submitted",
-        "  hello",
-    ):
-        assert words in out
-    assert "SECRET" in out
-    assert "x1y2" not in out
-
-
-def test_events_are_a_table_or_lines(api: FakeApi, run: Run) -> None:
-    api.put(task("a", "completed"))
-    api.events = [event(1, "a", None, "queued"), event(2, "a", "queued", "assigned")]
-    assert run("events", "a").out.splitlines()[2].split()[3:6] == ["queued", "→", "assigned"]
-    assert len(run("events", "-o", "jsonl").out.splitlines()) == 2
-    assert run("events", "a", "-w", "-o", "jsonl").out.count("\n") == 2
-    assert run("events", "-w", "-o", "json").code == 2
 
 
 def test_version_shows_both_sides(api: FakeApi, run: Run) -> None:

@@ -1,16 +1,16 @@
 """The words for what went wrong: an error of a command, and a task that failed."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import click
 
-from raftsman.cli.exits import Code
+from raftsman.cli.exits import Code, code_of_error
 from raftsman.cli.words import paint, plain, say
-from raftsman.errors import ApiProblem, ConnectionFailed, OutcomeUnknown, RaftsmanError
+from raftsman.errors import ApiProblem, ConnectionFailed, NotFound, OutcomeUnknown, RaftsmanError
 from raftsman.wire.views import TaskView
 
 USER, CONFIGURATION, INFRASTRUCTURE = "user", "configuration", "infrastructure"
@@ -215,6 +215,23 @@ def saying_what_goes_on(*ids: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if ids:
-            verb = "goes on" if len(ids) == 1 else "go on"
-            say(f"\ninterrupted; {', '.join(ids)} {verb} (raftsman wait {' '.join(ids)}, or raftsman cancel …)")
+            say(f"\ninterrupted; {', '.join(ids)} {_go_on(ids)} (raftsman wait {' '.join(ids)}, or raftsman cancel …)")
         raise click.exceptions.Exit(Code.INTERRUPTED) from None
+
+
+@contextmanager
+def saying_what_was_submitted(*ids: str) -> Iterator[None]:
+    """Say what goes on when Ctrl-C, or a cluster that cannot be heard any more, ends the following."""
+    with saying_what_goes_on(*ids):
+        try:
+            yield
+        except NotFound:
+            raise
+        except RaftsmanError as error:
+            say_problem(error)
+            say(f"  {', '.join(ids)} {_go_on(ids)} all the same (raftsman wait {' '.join(ids)}, or raftsman cancel …)")
+            raise click.exceptions.Exit(code_of_error(error)) from error
+
+
+def _go_on(ids: Sequence[str]) -> str:
+    return "goes on" if len(ids) == 1 else "go on"

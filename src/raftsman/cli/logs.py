@@ -1,13 +1,15 @@
-"""``raftsman logs``: a task's output on stdout, and on stderr what became of the rest of it."""
+"""``raftsman logs``: a task's output."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 
 import click
 
 from raftsman.cli.faults import saying_what_goes_on
+from raftsman.cli.following import follow_output
 from raftsman.cli.options import connection_options, open_client
-from raftsman.cli.words import out, plain, say
-from raftsman.client import Client, LogCut, LogEnd, LogLine
+from raftsman.cli.output import print_record
+from raftsman.cli.words import is_terminal
 from raftsman.wire.durations import parse_duration_ms
 
 
@@ -31,50 +33,14 @@ def command(
     timestamps: bool,
 ) -> None:
     """Show the output of a task."""
-    client = open_client()
+    client, instant = open_client(), _instant(since)
+    records = client.logs(task_id, attempt=attempt, container=container, follow=follow, tail=tail, since=instant)
     with saying_what_goes_on(*([task_id] if follow else [])):
-        print_output(
-            client,
-            task_id,
-            attempt=attempt,
-            container=container,
-            follow=follow,
-            tail=tail,
-            since=_instant(since),
-            timestamps=timestamps,
-        )
-
-
-def print_output(
-    client: Client,
-    task_id: str,
-    *,
-    attempt: int | None = None,
-    container: str | None = None,
-    follow: bool = False,
-    tail: int | None = None,
-    since: str | None = None,
-    timestamps: bool = False,
-) -> bool:
-    """Print output; return whether any of it was to be had."""
-    printed = False
-    records = client.logs(task_id, attempt=attempt, container=container, follow=follow, tail=tail, since=since)
-    for record in records:
-        match record:
-            case LogLine():
-                printed = True
-                out(f"{record.at} {record.line}" if timestamps else record.line)
-            case LogCut():
-                say(f"[{record.cut_bytes} bytes of output were not kept]")
-            case LogEnd(end="complete"):
-                printed = True
-            case LogEnd():
-                why = f": {plain(record.reason)}" if record.reason else ""
-                what = (
-                    "the output is not available" if record.end == "unavailable" else "the rest of the output was cut"
-                )
-                say(f"[{what}{why}]")
-    return printed
+        if follow and is_terminal(sys.stdout):
+            follow_output(client, task_id, records, timestamps=timestamps)
+            return
+        for record in records:
+            print_record(record, timestamps=timestamps)
 
 
 def _instant(since: str | None) -> str | None:

@@ -40,7 +40,12 @@ def task_row(task: TaskView, *, wide: bool = False) -> list[str]:
 
 def state_of(task: TaskView) -> str:
     """Return the state, and what else is true, in a word: ``running (stopping)``."""
-    return task["state"] + (f" ({', '.join(task['conditions'])})" if task["conditions"] else "")
+    return with_conditions(task["state"], task["conditions"])
+
+
+def with_conditions(text: str, conditions: Sequence[str]) -> str:
+    """Return *text*, and the conditions behind it if there are any."""
+    return f"{text} ({', '.join(conditions)})" if conditions else text
 
 
 def reason_of(task: TaskView) -> str:
@@ -83,9 +88,9 @@ def context_row(context: ContextView) -> list[str]:
 def event_row(event: EventView) -> list[str]:
     """Return the cells of one event."""
     change = event["to"] if event["from"] in (None, event["to"]) else f"{event['from']} → {event['to']}"
-    conditions = f" ({', '.join(event['conditions'])})" if event["conditions"] else ""
     reason = ": ".join(each for each in (event["cause"], event["reason"]) if each)
-    cells = [event["at"], event["taskId"], event["attempt"] or "", change + conditions, event["node"], reason]
+    change = with_conditions(change, event["conditions"])
+    cells = [event["at"], event["taskId"], event["attempt"] or "", change, event["node"], reason]
     return [plain(cell) for cell in cells]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raftsman.cli.exits import Code, code_of_error, code_of_task
-from raftsman.cli.faults import say_problem, saying_what_goes_on
+from raftsman.cli.faults import say_problem, saying_what_was_submitted
 from raftsman.cli.following import follow_task
 from raftsman.cli.options import connection_options, duration_ms, label_pairs, open_client
 from raftsman.cli.words import is_terminal, out, say
@@ -166,7 +166,7 @@ def _submit_all(client: Client, specs: list[tuple[str, Json]]) -> tuple[list[Tas
 def _follow_all(client: Client, submitted: list[TaskView], code: int, *, task_exit_code: bool) -> int:
     """Follow the tasks one after the other; return the first exit code that is not 0."""
     for place, task in enumerate(submitted):
-        with saying_what_goes_on(*(each["taskId"] for each in submitted[place:])):
+        with saying_what_was_submitted(*(each["taskId"] for each in submitted[place:])):
             ended = follow_task(client, task["taskId"])
         own = ended["exitCode"]
         uses_own = task_exit_code and own is not None and own >= 0 and ended["state"] != "cancelled"
