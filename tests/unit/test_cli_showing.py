@@ -1,6 +1,9 @@
 """``describe``, ``events`` and ``get``: what is shown of tasks, and of what became of them."""
 
-from tests.harness.fake_api import FakeApi, event, task
+import pytest
+
+from raftsman.cli.main import main
+from tests.harness.fake_api import END, FakeApi, event, line, task
 from tests.unit.conftest import Run
 
 
@@ -45,3 +48,31 @@ def test_events_are_a_table_or_lines(api: FakeApi, run: Run) -> None:
     assert len(run("events", "-o", "jsonl").out.splitlines()) == 2
     assert run("events", "a", "-w", "-o", "jsonl").out.count("\n") == 2
     assert run("events", "-w", "-o", "json").code == 2
+
+
+@pytest.mark.parametrize("prefix", ["tasks/", "task/"])
+@pytest.mark.parametrize(
+    "verb", ["get tasks", "describe", "explain", "logs", "events", "wait", "cancel", "retry"]
+)  # fmt: skip
+def test_what_o_name_prints_is_taken_for_an_id(api: FakeApi, run: Run, verb: str, prefix: str) -> None:
+    api.put(task("a", "cancelled"))
+    assert run(*verb.split(), f"{prefix}a").code in (0, 3)
+    assert all("/tasks/a" in each.path for each in api.seen)
+
+
+def test_nodes_and_contexts_are_named_as_they_are_printed(api: FakeApi, run: Run) -> None:
+    api.cluster = {"members": [{"name": "alpha"}, {"name": "beta"}]}
+    api.contexts = [{"name": "dev-a"}]
+    assert run("get", "nodes", "nodes/beta", "-o", "name").out == "nodes/beta\n"
+    assert run("get", "contexts", "context/dev-a", "-o", "name").out == "contexts/dev-a\n"
+
+
+def test_output_reaches_a_program_byte_for_byte(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setenv("RAFTSMAN_ADDRESS", api.url)
+    api.put(task("a", "completed"))
+    text = "\x1b[31mred\x1b[0m\t\x00é\r"
+    api.logs["a"] = [[line(text), END]]
+    assert main(["logs", "a"]) == 0
+    assert capfdbinary.readouterr().out == f"{text}\n".encode()

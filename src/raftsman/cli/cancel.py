@@ -4,7 +4,7 @@ import click
 
 from raftsman.cli.exits import Code, code_of_error
 from raftsman.cli.faults import say_problem, saying_what_goes_on
-from raftsman.cli.options import connection_options, duration_ms, open_client
+from raftsman.cli.options import TASK_ID, connection_options, duration_ms, open_client
 from raftsman.cli.wait import ending_line
 from raftsman.cli.words import out
 from raftsman.errors import ApiProblem
@@ -14,7 +14,7 @@ DEFAULT_WAIT = "2m"
 
 
 @click.command(name="cancel")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", type=TASK_ID)
 @click.option("--wait", "wait", is_flag=True, help="Until their Jobs are proved gone.")
 @click.option(
     "--timeout",

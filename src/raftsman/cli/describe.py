@@ -8,7 +8,7 @@ import click
 from raftsman.cli import rows
 from raftsman.cli.explaining import reason_lines
 from raftsman.cli.faults import failure_story
-from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.options import TASK_ID, connection_options, open_client
 from raftsman.cli.printing import output_option, print_value
 from raftsman.cli.words import out, paint_state, plain, seconds_since, span, table, terminal_width
 from raftsman.wire.views import AttemptView, EventView, TaskView, WaitingView
@@ -21,7 +21,7 @@ _EVENT_COLUMNS = ["AT", "ATTEMPT", "CHANGE", "NODE", "REASON"]
 
 
 @click.command(name="describe")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", type=TASK_ID)
 @output_option("text", "json", "yaml")
 @connection_options
 def command(ids: tuple[str, ...], *, output: str) -> None:

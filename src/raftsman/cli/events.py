@@ -4,7 +4,7 @@ import click
 
 from raftsman.cli import rows
 from raftsman.cli.faults import saying_what_goes_on
-from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.options import TASK_ID, connection_options, open_client
 from raftsman.cli.printing import output_option, print_lines, print_value
 from raftsman.cli.words import out, say, table, terminal_width
 
@@ -13,7 +13,7 @@ _LEAST_WIDTHS = (24, 26, 7, 19, 8)
 
 
 @click.command(name="events")
-@click.argument("task_id", metavar="[ID]", required=False)
+@click.argument("task_id", metavar="[ID]", required=False, type=TASK_ID)
 @click.option("-w", "--watch", is_flag=True, help="Go on with what happens next.")
 @click.option("--after", metavar="EVENT", default="", help="Only what follows this event id.")
 @output_option("table", "json", "yaml", "jsonl")

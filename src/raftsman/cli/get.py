@@ -10,7 +10,7 @@ import click
 from raftsman.cli import rows
 from raftsman.cli.exits import Code, CommandFailed
 from raftsman.cli.faults import saying_what_goes_on
-from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.options import TASK_ID, NameOf, connection_options, open_client
 from raftsman.cli.printing import FORMATS, output_option, print_lines, print_value
 from raftsman.cli.words import out, plain, say, table, terminal_width
 from raftsman.client import Client, TaskFilters, is_ended
@@ -53,7 +53,7 @@ class _Selection:
 
 
 @command.command(name="tasks")
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("ids", nargs=-1, metavar="[ID]...", type=TASK_ID)
 @click.option("-l", "--label", metavar="KEY=VALUE[,…]", help="Tasks with these labels.")
 @click.option("--state", metavar="STATE[,…]", help="Tasks in one of these states.")
 @click.option("--context", metavar="NAME", help="Tasks for this context.")
@@ -154,7 +154,7 @@ class _Kind(Generic[Named]):
 
 
 @command.command(name="nodes")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=NameOf("node"))
 @output_option(*FORMATS)
 @connection_options
 def nodes(names: tuple[str, ...], *, output: str) -> None:
@@ -164,7 +164,7 @@ def nodes(names: tuple[str, ...], *, output: str) -> None:
 
 
 @command.command(name="contexts")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=NameOf("context"))
 @output_option(*FORMATS)
 @connection_options
 def contexts(names: tuple[str, ...], *, output: str) -> None:

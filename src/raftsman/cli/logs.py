@@ -7,14 +7,14 @@ import click
 
 from raftsman.cli.faults import saying_what_goes_on
 from raftsman.cli.following import follow_output
-from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.options import TASK_ID, connection_options, open_client
 from raftsman.cli.output import print_record
 from raftsman.cli.words import is_terminal
 from raftsman.wire.durations import parse_duration_ms
 
 
 @click.command(name="logs")
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="ID", type=TASK_ID)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the output ends.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt (the last one).")
 @click.option("-c", "--container", metavar="NAME", help="Of this container (the task's own).")

@@ -6,7 +6,7 @@ import click
 
 from raftsman.cli.exits import Code, code_of_task
 from raftsman.cli.faults import saying_what_goes_on
-from raftsman.cli.options import connection_options, duration_ms, open_client
+from raftsman.cli.options import TASK_ID, connection_options, duration_ms, open_client
 from raftsman.cli.rows import reason_of
 from raftsman.cli.words import out, paint_state, plain
 from raftsman.wire.views import TaskView
@@ -15,7 +15,7 @@ GOALS = ("ended", "assigned", "running", "completed", "failed", "cancelled")
 
 
 @click.command(name="wait")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", type=TASK_ID)
 @click.option("--for", "goal", type=click.Choice(GOALS), default="ended", show_default=True, help="What to wait for.")
 @click.option(
     "--timeout", "timeout_ms", callback=duration_ms, metavar="DURATION", help="Give up (exit code 4) after this."
