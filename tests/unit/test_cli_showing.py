@@ -76,3 +76,35 @@ def test_output_reaches_a_program_byte_for_byte(
     api.logs["a"] = [[line(text), END]]
     assert main(["logs", "a"]) == 0
     assert capfdbinary.readouterr().out == f"{text}\n".encode()
+
+
+def test_describe_shows_what_a_shell_task_was_asked_and_both_of_its_streams(api: FakeApi, run: Run) -> None:
+    shell = {"command": "make report", "workingDirectory": "/srv"}
+    shown = task("a", "failed", type="shell", shell=shell, stdoutTail="1\n", stderrTail="2\n")
+    del shown["k8sJob"]
+    api.put(shown)
+    out = run("describe", "a").out
+    assert "Command:       make report\nDirectory:     /srv\n" in out
+    assert out.endswith("\nEnd of stdout:\n  1\n\nEnd of stderr:\n  2\n")
+
+
+def test_the_output_of_a_job_is_one_whichever_stream_holds_it(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "failed", stdoutTail="1\n", stderrTail="1\n"))
+    assert run("describe", "a").out.endswith("\n\nEnd of the output:\n  1\n")
+
+
+@pytest.mark.parametrize(("state", "said"), [("assigned", "not yet"), ("failed", "never")])
+def test_an_attempt_that_did_not_start_may_still_do_so_until_the_end(
+    api: FakeApi, run: Run, state: str, said: str
+) -> None:
+    attempt = dict.fromkeys(["startedAt", "endedAt", "exitCode", "signal", "cause", "message", "jobName"])
+    api.put(task("a", state, attempts=[attempt | {"number": 1, "node": "alpha", "context": "dev-a"}]))
+    lines = run("describe", "a").out.splitlines()
+    assert said in lines[lines.index("Attempts:") + 2]
+
+
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_describe_and_get_print_the_same_document(api: FakeApi, run: Run, output: str) -> None:
+    api.put(task("a"), task("b"))
+    for ids in (["a"], ["a", "b"]):
+        assert run("describe", *ids, "-o", output).out == run("get", "tasks", *ids, "-o", output).out

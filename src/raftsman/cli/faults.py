@@ -172,10 +172,17 @@ def failure_story(task: TaskView, *, with_output: bool) -> list[str]:
     lines += [f"  message:   {each}" for each in _messages(task)]
     if task["error"] and plain(task["error"]) not in _messages(task):
         lines.append(f"  error:     {plain(task['error'])}")
-    output = (task.get("stderrTail") or task.get("stdoutTail") or "") if with_output else ""
-    if output:
-        lines += ["  end of the output:", *(f"    {plain(line)}" for line in output.splitlines())]
+    for name, tail in output_tails(task) if with_output else []:
+        lines += [f"  end of {name}:", *(f"    {plain(line)}" for line in tail.splitlines())]
     return [*lines, f"  next:      {blame.advice.format(id=task['taskId'])}"]
+
+
+def output_tails(task: TaskView) -> list[tuple[str, str]]:
+    """Return the ends of the output that the task holds, with what to call them."""
+    stdout, stderr = task.get("stdoutTail") or "", task.get("stderrTail") or ""
+    if "k8sJob" in task:  # Kubernetes mixes both streams of a container: they are one, whatever it is called.
+        return [("the output", stderr or stdout)] if stderr or stdout else []
+    return [(name, tail) for name, tail in (("stdout", stdout), ("stderr", stderr)) if tail]
 
 
 def _messages(task: TaskView) -> list[str]:

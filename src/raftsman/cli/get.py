@@ -11,7 +11,7 @@ from raftsman.cli import rows
 from raftsman.cli.exits import Code, CommandFailed
 from raftsman.cli.faults import saying_what_goes_on
 from raftsman.cli.options import TASK_ID, NameOf, connection_options, open_client
-from raftsman.cli.printing import FORMATS, output_option, print_lines, print_value
+from raftsman.cli.printing import FORMATS, as_list, output_option, print_lines, print_value
 from raftsman.cli.words import out, plain, say, table, terminal_width
 from raftsman.client import Client, TaskFilters, is_ended
 from raftsman.wire.views import ContextView, ListView, MemberView, TaskView
@@ -111,7 +111,7 @@ def _one_or_list(selection: _Selection) -> TaskView | ListView[TaskView]:
     found = list(selection.read())
     if len(selection.ids) == 1:
         return found[0]
-    return {"items": found, "next": None, "index": max((task["index"] for task in found), default=0)}
+    return as_list(found)
 
 
 def _watch(selection: _Selection, output: str) -> None:
