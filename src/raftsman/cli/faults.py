@@ -1,7 +1,7 @@
 """The words for what went wrong: an error of a command, and a task that failed."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,6 +11,7 @@ import click
 from raftsman.cli.exits import Code, code_of_error
 from raftsman.cli.words import paint, plain, say
 from raftsman.errors import ApiProblem, ConnectionFailed, NotFound, OutcomeUnknown, RaftsmanError
+from raftsman.wire.faults import Fault
 from raftsman.wire.views import TaskView
 
 USER, CONFIGURATION, INFRASTRUCTURE = "user", "configuration", "infrastructure"
@@ -196,18 +197,25 @@ def say_error(message: str) -> None:
     say(f"{paint('error:', 'red', sys.stderr)} {plain(message)}")
 
 
-def say_problem(error: RaftsmanError) -> None:
-    """Say on stderr what a cluster answered, every fault on a line of its own."""
-    say_error(str(error) if not isinstance(error, ApiProblem) else _sentence(error))
-    if isinstance(error, ApiProblem):
-        for fault in error.errors:
-            say(f"  {plain(fault.pointer or '/')}: {plain(fault.detail or fault.code)}")
-        if error.request_id and error.status >= 500:
-            say(f"  request id: {plain(error.request_id)}")
+def say_problem(error: RaftsmanError, *, where: Callable[[str], str] = str) -> None:
+    """Say on stderr what a cluster answered, every fault once; *where* turns its pointer into a place."""
+    faults = [(f"{where(each.pointer) or '/'}: {each.detail or each.code}") for each in _faults(error)]
+    if len(faults) == 1 and isinstance(error, ApiProblem):
+        say_error(f"{faults.pop()} ({error.errors[0].code or error.code})")  # The sentence above it would say the same.
+    else:
+        say_error(str(error) if not isinstance(error, ApiProblem) else _sentence(error))
+    for fault in faults:
+        say(f"  {plain(fault)}")
+    if isinstance(error, ApiProblem) and error.request_id and error.status >= 500:
+        say(f"  request id: {plain(error.request_id)}")
     if isinstance(error, OutcomeUnknown):
         say(f"  see what became of it: raftsman get tasks {error.task_id}")
     if isinstance(error, ConnectionFailed):
         say("  is a node running there? --address, RAFTSMAN_ADDRESS or a profile say where to look")
+
+
+def _faults(error: RaftsmanError) -> Sequence[Fault]:
+    return error.errors if isinstance(error, ApiProblem) else ()
 
 
 def _sentence(problem: ApiProblem) -> str:
