@@ -65,6 +65,30 @@ def test_wrong_usage_is_exit_code_2(run: Run, arguments: list[str]) -> None:
     assert "Error" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["logs", "a", "--since", "foo"], "neither a duration such as 10m nor an instant"),
+        (["logs", "a", "--since", "2026-13-01T12:00:00Z"], "neither a duration such as 10m nor an instant"),
+        (["get", "tasks", "--state", "queued,runing"], "'runing' is no state: there are queued, assigned"),
+    ],
+)
+def test_a_wrong_option_is_wrong_usage_before_anything_is_sent(
+    api: FakeApi, run: Run, arguments: list[str], words: str
+) -> None:
+    outcome = run(*arguments)
+    assert (outcome.code, api.seen) == (2, [])
+    assert words in outcome.err
+
+
+def test_a_wrong_command_and_a_command_without_its_dashes_are_told_what_was_meant(run: Run) -> None:
+    assert "Did you mean 'submit'?" in run("sumbit").err
+    outcome = run(*JOB, "sh", "-c", "true")
+    assert outcome.code == 2
+    assert "No such option '-c'. When it belongs to the command of the task, write -- before" in outcome.err
+    assert "write --" not in run(*JOB, "--imagee", "x").err
+
+
 def test_the_cluster_may_be_named_before_and_behind_the_command(api: FakeApi, run: Run) -> None:
     api.put(task("a"))
     nobody = "http://127.0.0.1:9"
@@ -269,10 +293,20 @@ def test_wait_ends_with_how_the_tasks_ended(api: FakeApi, run: Run, states: list
 
 
 def test_wait_gives_up_with_exit_code_4(api: FakeApi, run: Run) -> None:
-    api.put(task("a", "running"))
+    api.put(task("a", "running", conditions=["unreachable"], reason="node alpha does not answer"))
     outcome = run("wait", "a", "--timeout", "100ms")
     assert (outcome.code, outcome.out) == (4, "")
-    assert "still waiting for a" in outcome.err
+    assert outcome.err.splitlines() == [
+        "error: still waiting for a",
+        "  a is running (unreachable) on alpha: node alpha does not answer",
+    ]
+
+
+def test_a_wait_for_what_cannot_be_any_more_says_so(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "completed"))
+    outcome = run("wait", "a", "--for", "failed")
+    assert (outcome.code, outcome.out) == (1, "a completed, exit code 0\n")
+    assert outcome.err == "waited for a to be failed; it has ended as completed\n"
 
 
 def test_interrupting_a_wait_says_that_the_task_goes_on(api: FakeApi) -> None:

@@ -5,7 +5,7 @@ import click
 from raftsman.cli.exits import Code, code_of_error
 from raftsman.cli.faults import say_problem, saying_what_goes_on
 from raftsman.cli.options import TASK_ID, connection_options, duration_ms, open_client
-from raftsman.cli.wait import ending_line
+from raftsman.cli.wait import ending_line, saying_what_is_pending
 from raftsman.cli.words import out
 from raftsman.errors import ApiProblem
 
@@ -47,7 +47,7 @@ def command(ids: tuple[str, ...], *, wait: bool, timeout_ms: int) -> None:
             stopping.append(task_id)
         else:
             out(f"{task_id} stopping")
-    with saying_what_goes_on(*stopping):
+    with saying_what_goes_on(*stopping), saying_what_is_pending(client):
         for task in client.as_reached(stopping, timeout_s=timeout_ms / 1000):
             out(ending_line(task))
             if task["state"] != "cancelled":

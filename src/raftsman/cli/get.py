@@ -31,6 +31,14 @@ class _Plurals(click.Group):
         return super().get_command(ctx, cmd_name) or super().get_command(ctx, f"{cmd_name}s")
 
 
+def _states(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the states that are asked for, all of them known (a click callback)."""
+    for each in [] if value is None else value.split(","):
+        if each not in rows.STATES:
+            raise click.BadParameter(f"{each!r} is no state: there are {', '.join(rows.STATES)}", ctx, param)
+    return value
+
+
 @click.group(name="get", cls=_Plurals)
 def command() -> None:
     """List tasks, nodes or contexts."""
@@ -55,7 +63,7 @@ class _Selection:
 @command.command(name="tasks")
 @click.argument("ids", nargs=-1, metavar="[ID]...", type=TASK_ID)
 @click.option("-l", "--label", metavar="KEY=VALUE[,…]", help="Tasks with these labels.")
-@click.option("--state", metavar="STATE[,…]", help="Tasks in one of these states.")
+@click.option("--state", metavar="STATE[,…]", callback=_states, help="Tasks in one of these states.")
 @click.option("--context", metavar="NAME", help="Tasks for this context.")
 @click.option("--node", metavar="NAME", help="Tasks that this node looks after.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")

@@ -7,6 +7,8 @@ from typing import Any
 from raftsman.cli.words import aligned, paint_state, plain, seconds_since, span, table, terminal_width, width_of
 from raftsman.wire.views import ContextView, EventView, MemberView, TaskView
 
+STATES = ("queued", "assigned", "running", "completed", "failed", "cancelled")
+
 TASK_COLUMNS = ["ID", "STATE", "CONTEXT", "NODE", "ATTEMPT", "AGE", "EXIT", "REASON"]
 WIDE_TASK_COLUMNS = [*TASK_COLUMNS[:-1], "TYPE", "NAMESPACE", "IMAGE", "PRIORITY", "CAUSE", "LABELS", "REASON"]
 NODE_COLUMNS = ["NAME", "ROLE", "ALIVE", "LAG", "SLOTS", "VERSION", "CONTEXTS", "ADDRESS"]

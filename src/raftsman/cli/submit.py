@@ -30,7 +30,13 @@ class _WithCommand(click.Command):
         if "--" in args:
             place = args.index("--")
             args, ctx.meta[_COMMAND] = args[:place], args[place + 1 :]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if _COMMAND in ctx.meta or error.possibilities:
+                raise
+            hint = "When it belongs to the command of the task, write -- before that command."
+            raise click.UsageError(f"{error.message} {hint}", ctx) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
