@@ -258,7 +258,7 @@ def test_a_failed_task_says_whose_move_it_is(api: FakeApi, run: Run) -> None:
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.splitlines() == [
         "task a failed",
-        "  cause:     NonZeroExit (a matter of the user)",
+        "  cause:     NonZeroExit (lies with the task)",
         "  exit code: 7",
         "  error:     Job failed",
         "  end of the output:",

@@ -108,3 +108,19 @@ def test_describe_and_get_print_the_same_document(api: FakeApi, run: Run, output
     api.put(task("a"), task("b"))
     for ids in (["a"], ["a", "b"]):
         assert run("describe", *ids, "-o", output).out == run("get", "tasks", *ids, "-o", output).out
+
+
+def test_columns_of_watched_events_stay_in_place_with_a_condition(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "completed"))
+    api.events = [event(1, "a", "running", "queued", conditions=["backoff"]), event(2, "a", "queued", "assigned")]
+    lines = run("events", "a", "-w").out.splitlines()
+    assert [each.index("alpha") for each in lines[1:]] == [lines[0].index("NODE")] * 2
+
+
+@pytest.mark.parametrize(
+    ("memory", "shown"), [("12582912Mi", "12Ti"), ("8192Mi", "8Gi"), ("1536Mi", "1536Mi"), ("2048", "2Ki"), ("7", "7")]
+)
+def test_memory_is_shown_in_the_largest_unit_that_divides_it(api: FakeApi, run: Run, memory: str, shown: str) -> None:
+    job = {"clusterContext": "dev-a", "image": "busybox", "resources": {"cpu": "2", "memory": memory}}
+    api.put(task("a", k8sJob=job))
+    assert f"Resources:     cpu=2, memory={shown}\n" in run("describe", "a").out

@@ -12,12 +12,14 @@ from raftsman.cli.options import TASK_ID, connection_options, open_client
 from raftsman.cli.printing import as_list, output_option, print_value
 from raftsman.cli.words import out, paint_state, plain, seconds_since, span, table, terminal_width
 from raftsman.client import is_ended
-from raftsman.wire.views import AttemptView, EventView, TaskView, WaitingView
+from raftsman.wire.quantities import parse_memory
+from raftsman.wire.views import AttemptView, EventView, ResourcesView, TaskView, WaitingView
 
 EVENTS_SHOWN = 32
 """All that a task's row keeps."""
 
 _ATTEMPT_COLUMNS = ["ATTEMPT", "NODE", "CONTEXT", "STARTED", "TOOK", "EXIT", "CAUSE", "JOB", "MESSAGE"]
+_BINARY_UNITS = ("", "Ki", "Mi", "Gi", "Ti")
 _EVENT_COLUMNS = ["AT", "ATTEMPT", "CHANGE", "NODE", "REASON"]
 
 
@@ -52,7 +54,7 @@ def story(task: TaskView, events: list[EventView]) -> Iterator[str]:
         )
         yield from _section("Attempts", [f"  {line}" for line in lines])
     if events:
-        lines = table(_EVENT_COLUMNS, [_event_row(each) for each in events], columns=_room())
+        lines = table(_EVENT_COLUMNS, [[at, *rest] for at, _, *rest in rows.event_rows(events)], columns=_room())
         yield from _section("Events", [f"  {line}" for line in lines])
     for name, tail in output_tails(task):
         yield from _section(f"End of {name}", [f"  {plain(line)}" for line in tail.splitlines()])
@@ -69,7 +71,7 @@ def _facts(task: TaskView) -> Iterator[tuple[str, str]]:
         yield "Namespace", plain(job.get("namespace"))
         yield "Image", plain(job["image"])
         yield "Command", plain(" ".join([*(job.get("command") or []), *(job.get("args") or [])]))
-        yield "Resources", _pairs(job.get("resources"))
+        yield "Resources", _pairs(_readable(job.get("resources")))
     if shell := task.get("shell"):
         yield "Command", plain(shell["command"])
         yield "Directory", plain(shell.get("workingDirectory"))
@@ -94,6 +96,16 @@ def _pairs(mapping: object) -> str:
     return plain(", ".join(f"{key}={value}" for key, value in mapping.items())) if isinstance(mapping, dict) else ""
 
 
+def _readable(resources: ResourcesView | None) -> dict[str, object]:
+    """Return the resources with memory in the largest binary unit that divides it."""
+    asked: dict[str, object] = dict(resources or {})
+    size = parse_memory(asked.get("memory", ""))
+    if isinstance(size, int):
+        power = next((power for power in (4, 3, 2, 1) if size % 1024**power == 0), 0)
+        asked["memory"] = f"{size // 1024**power}{_BINARY_UNITS[power]}"
+    return asked
+
+
 def _waiting_lines(waiting: WaitingView) -> Iterator[str]:
     yield f"  {plain(waiting['message'])} ({plain(waiting['code'])})"
     yield from (f"  {line}" for line in reason_lines(waiting["nodes"], waiting["contexts"]))
@@ -114,11 +126,6 @@ def _attempt_row(attempt: AttemptView, *, ended: bool) -> list[str]:
         attempt["message"],
     ]
     return [plain(cell) for cell in cells]
-
-
-def _event_row(event: EventView) -> list[str]:
-    at, _, *rest = rows.event_row(event)
-    return [at, *rest]
 
 
 def _section(title: str, lines: Iterator[str] | list[str]) -> Iterator[str]:

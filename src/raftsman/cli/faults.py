@@ -14,12 +14,12 @@ from raftsman.errors import ApiProblem, ConnectionFailed, NotFound, OutcomeUnkno
 from raftsman.wire.faults import Fault
 from raftsman.wire.views import TaskView
 
-USER, CONFIGURATION, INFRASTRUCTURE = "user", "configuration", "infrastructure"
+TASK, CONFIGURATION, INFRASTRUCTURE = "task", "configuration", "infrastructure"
 
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Whose move it is after a failure, what it means, and what to look at first (``{id}``: the task)."""
+    """With what a failure lies, what it means, and what to look at first (``{id}``: the task)."""
 
     party: str
     meaning: str
@@ -31,24 +31,24 @@ _DESCRIBE = "raftsman describe {id}"
 
 BLAME: Mapping[str, Blame] = MappingProxyType(
     {
-        "NonZeroExit": Blame(USER, "a container or command ended with an exit code other than 0", _LOGS),
-        "Signal": Blame(USER, "a signal ended a container or command, and nothing says who sent it", _LOGS),
+        "NonZeroExit": Blame(TASK, "a container or command ended with an exit code other than 0", _LOGS),
+        "Signal": Blame(TASK, "a signal ended a container or command, and nothing says who sent it", _LOGS),
         "OOMKilled": Blame(
-            USER,
+            TASK,
             "a container took more memory than its limit",
             "submit it again with more --memory; raftsman logs {id}",
         ),
         "CommandNotRunnable": Blame(
-            USER,
+            TASK,
             "the command cannot be started: there is no such file or working directory, or it is not executable",
-            "check the command and the image; raftsman describe {id}",
+            "check the program, its rights and the working directory; raftsman describe {id}",
         ),
         "ImagePull": Blame(
-            USER, "the image cannot be pulled", "check the image's name and its pull secret; raftsman describe {id}"
+            TASK, "the image cannot be pulled", "check the image's name and its pull secret; raftsman describe {id}"
         ),
-        "ImageInvalid": Blame(USER, "the image's name is not one", "correct the image's name; raftsman describe {id}"),
+        "ImageInvalid": Blame(TASK, "the image's name is not one", "correct the image's name; raftsman describe {id}"),
         "ContainerConfig": Blame(
-            USER,
+            TASK,
             "a Secret or ConfigMap is missing, or the image runs as root where that is forbidden",
             "check what the container refers to; raftsman describe {id}",
         ),
@@ -56,7 +56,7 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
             INFRASTRUCTURE, "the runtime, a volume or the network of the Pod could not be set up", _DESCRIBE
         ),
         "Timeout": Blame(
-            USER,
+            TASK,
             "the attempt ran longer than its timeout",
             "submit it again with a longer --timeout; raftsman logs {id}",
         ),
@@ -84,7 +84,7 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
             "ask for what the namespace allows; raftsman describe {id}",
         ),
         "ReferenceMissing": Blame(
-            USER,
+            TASK,
             "the Pod names a service account, PriorityClass or RuntimeClass that does not exist",
             "create what the Pod refers to; raftsman describe {id}",
         ),
@@ -99,7 +99,7 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
             "let raftsman's account create Jobs there; raftsman get contexts",
         ),
         "InvalidSpec": Blame(
-            USER, "the Kubernetes API does not accept the Job", "correct what Kubernetes names; raftsman describe {id}"
+            TASK, "the Kubernetes API does not accept the Job", "correct what Kubernetes names; raftsman describe {id}"
         ),
         "NamespaceMissing": Blame(
             CONFIGURATION, "the namespace does not exist", "create the namespace; raftsman describe {id}"
@@ -159,15 +159,15 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
 
 
 def blame_of(cause: str | None) -> Blame:
-    """Return whose move it is; without a cause, what the task says itself is all there is."""
+    """Return with what a failure lies; without a cause, what the task says itself is all there is."""
     return BLAME.get(cause or "", Blame(INFRASTRUCTURE, "a cause that this version does not know", _DESCRIBE))
 
 
 def failure_story(task: TaskView, *, with_output: bool) -> list[str]:
-    """Return what to tell about a failed task: cause, whose move it is, message, end of the output, next command."""
+    """Return what to tell about a failed task: cause, with what it lies, message, end of the output, next command."""
     blame = blame_of(task["cause"])
     code = task["exitCode"]
-    lines = [f"  cause:     {plain(task['cause'] or 'not known')} (a matter of the {blame.party})"]
+    lines = [f"  cause:     {plain(task['cause'] or 'not known')} (lies with the {blame.party})"]
     if code is not None and code >= 0:
         lines.append(f"  exit code: {code}")
     lines += [f"  message:   {each}" for each in _messages(task)]

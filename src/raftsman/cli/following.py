@@ -11,7 +11,7 @@ from typing import Self
 
 from raftsman.cli.faults import failure_story
 from raftsman.cli.output import print_record
-from raftsman.cli.rows import reason_of, state_of, with_conditions
+from raftsman.cli.rows import ENDED, reason_of, state_of, with_conditions
 from raftsman.cli.sidebyside import SideBySide
 from raftsman.cli.words import paint_state, plain, say, seconds_since, span
 from raftsman.client import Client, LogEnd, LogRecord, is_ended
@@ -69,7 +69,7 @@ class _Told:
 
     def tell(self, standing: _Standing) -> None:
         """Say where the task is now, unless that is known; its end has words of its own."""
-        if self.is_news(standing) and standing.state not in ("completed", "failed", "cancelled"):
+        if self.is_news(standing) and standing.state not in ENDED:
             say(f"task {self._task_id} is {standing.sentence()}")
 
 
