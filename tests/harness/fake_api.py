@@ -7,7 +7,7 @@ answer 503, to hang up before or after it did what was asked, to cut a stream. I
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -339,7 +339,8 @@ class _Conversation(BaseHTTPRequestHandler):
         if isinstance(answer, Answer):
             self._send(answer)
         else:
-            self._stream(answer)
+            with suppress(ConnectionError):  # Whoever followed has gone.
+                self._stream(answer)
 
     def _send(self, answer: Answer) -> None:
         content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
