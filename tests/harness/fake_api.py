@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from raftsman.wire.durations import parse_duration_ms
 
 Json = dict[str, Any]
+Record = Json | str | threading.Event
+"""What a stream says."""
 
 HANG_UP = "hang up"  # Before anything was done.
 HANG_UP_AFTERWARDS = "hang up afterwards"  # The request has its effect; nobody hears of it.
@@ -132,8 +134,10 @@ class FakeApi:
 
     def __init__(self) -> None:
         self.tasks: dict[str, Json] = {}
-        self.logs: dict[str, list[list[Json | str]]] = {}
-        """By task: what each stream says that is opened, the last one again and again; a CUT ends it badly."""
+        self.logs: dict[str, list[list[Record]]] = {}
+        """By task: what each stream says that is opened, the last one again and again; a CUT ends it badly.
+
+        An Event in it is waited for."""
         self.events: list[Json] = []
         self.failures: list[str | Answer] = []
         """What the next requests meet with instead of an answer, in this order."""
@@ -180,7 +184,7 @@ class FakeApi:
 
     # --- answers --------------------------------------------------------------------------------
 
-    def answer(self, request: Seen) -> Answer | list[Json | str]:
+    def answer(self, request: Seen) -> Answer | list[Record]:
         """Return a whole answer, or the records of a stream."""
         parts = [unquote(part) for part in request.path.split("/")[2:]]
         if request.method == "POST":
@@ -212,7 +216,7 @@ class FakeApi:
                 return Answer(200, {"items": [self.explanation | {"taskId": None} for _ in request.body["tasks"]]})
         return problem(404, "not-found", "there is nothing here")
 
-    def _answer_about(self, task_id: str, rest: list[str], request: Seen) -> Answer | list[Json | str]:
+    def _answer_about(self, task_id: str, rest: list[str], request: Seen) -> Answer | list[Record]:
         if task_id not in self.tasks:
             return problem(404, "task-not-found", f"there is no task {task_id}")
         if rest == ["logs"]:
@@ -278,7 +282,7 @@ class FakeApi:
         self.put(task(body["taskId"], retryOf=task_id))
         return Answer(201, self.tasks[body["taskId"]])
 
-    def _events(self, known: list[Json], request: Seen) -> Answer | list[Json | str]:
+    def _events(self, known: list[Json], request: Seen) -> Answer | list[Record]:
         after = int(request.query.get("after", "0").partition(".")[0])
         found = [each for each in known if each["index"] > after]
         if "ndjson" in request.headers.get("Accept", ""):
@@ -349,7 +353,8 @@ class _Conversation(BaseHTTPRequestHandler):
         if isinstance(answer, Answer):
             self._send(answer)
         else:
-            self._stream(answer)
+            with suppress(ConnectionError):  # Whoever followed has gone.
+                self._stream(answer)
 
     def _send(self, answer: Answer) -> None:
         content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
@@ -360,12 +365,15 @@ class _Conversation(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self, records: list[Json | str]) -> None:
+    def _stream(self, records: list[Record]) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for record in records:
+            if isinstance(record, threading.Event):
+                record.wait(PATIENCE_S)
+                continue
             if record == CUT:
                 self.close_connection = True
                 return

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from raftsman.cli.main import main
-from tests.harness.fake_api import END, HANG_UP_AFTERWARDS, UNPLACEABLE, FakeApi, moving, problem, task
+from raftsman.cli.specfile import FileTask
+from tests.harness.fake_api import END, HANG_UP_AFTERWARDS, UNPLACEABLE, Answer, FakeApi, moving, problem, task
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -100,13 +101,31 @@ def test_a_plan_with_a_task_that_cannot_be_placed_is_exit_code_8(api: FakeApi, r
     assert (code, len(json.loads(out)["items"])) == (8, 2)
 
 
-def test_a_plan_of_what_is_no_task_is_exit_code_10(api: FakeApi, run: Run, two: str) -> None:
-    api.failures = [problem(422, "invalid-spec", "no", errors=[{"pointer": "/tasks/1/k8sJob", "detail": "missing"}])]
-    code, _, err = run("plan", two)
+def test_a_plan_of_what_is_no_task_is_exit_code_10_and_says_where_in_which_file(
+    api: FakeApi, run: Run, two: str, tmp_path: Path
+) -> None:
+    (tmp_path / "first.yaml").write_text("type: k8s_job\n")
+    faults = [
+        {"pointer": f"/tasks/2{each}", "code": "invalid-spec", "detail": "D"} for each in ("/k8sJob", "/priority")
+    ]
+    api.failures = [problem(422, "invalid-spec", "2 faults", errors=faults)]
+    code, _, err = run("plan", str(tmp_path / "first.yaml"), two)
     assert code == 10
-    assert "/tasks/1/k8sJob: missing" in err
+    assert err == f"error: 2 faults (invalid-spec)\n  {two}:3:1: D\n  {two}:4:1: D\n"
     assert run("plan", "absent.yaml")[0] == 10
     assert run("plan")[0] == 2
+
+
+def test_a_submission_says_where_in_the_file_its_only_fault_is_once(api: FakeApi, run: Run, two: str) -> None:
+    fault = {"pointer": "/priority", "code": "invalid-spec", "detail": "priority is odd"}
+    api.failures = [Answer(201, task("a")), problem(422, "invalid-spec", "one fault: priority is odd", errors=[fault])]
+    code, out, err = run("submit", two)
+    assert (code, out) == (10, "a\n")
+    assert err == f"error: {two}:4:1: priority is odd (invalid-spec)\n"
+
+
+def test_a_fault_whose_line_cannot_be_told_names_the_task_and_the_field() -> None:
+    assert FileTask({}, "two.yaml", "{", 2, 2).where("/priority") == "two.yaml (task 2): /priority"
 
 
 # --- retry ---------------------------------------------------------------------------------------

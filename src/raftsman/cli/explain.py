@@ -4,13 +4,13 @@ import click
 
 from raftsman.cli.exits import Code
 from raftsman.cli.explaining import explanation_lines
-from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.options import TASK_ID, connection_options, open_client
 from raftsman.cli.printing import output_option, print_value
 from raftsman.cli.words import out, plain
 
 
 @click.command(name="explain")
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="ID", type=TASK_ID)
 @output_option("text", "json", "yaml")
 @connection_options
 def command(task_id: str, *, output: str) -> None:

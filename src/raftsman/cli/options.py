@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.types import StringParamType
 
 from raftsman.cli.exits import Code, CommandFailed
 from raftsman.cli.profile import Connection, InvalidConfig, resolve
@@ -20,6 +21,21 @@ from raftsman.wire.durations import parse_duration_ms
 _META = "raftsman.connection."
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class NameOf(StringParamType):
+    """The name of one *kind* (``task``), as itself or as ``-o name`` prints it: ``tasks/ID``."""
+
+    def __init__(self, kind: str) -> None:
+        self._prefixes = (f"{kind}s/", f"{kind}/")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name alone."""
+        name = str(super().convert(value, param, ctx))
+        return name.partition("/")[2] if name.startswith(self._prefixes) else name
+
+
+TASK_ID = NameOf("task")
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
