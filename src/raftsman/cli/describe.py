@@ -1,5 +1,6 @@
 """``raftsman describe``: the story of one task, as a person reads it."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 
@@ -70,7 +71,7 @@ def _facts(task: TaskView) -> Iterator[tuple[str, str]]:
         yield "Context", plain(job["clusterContext"])
         yield "Namespace", plain(job.get("namespace"))
         yield "Image", plain(job["image"])
-        yield "Command", plain(" ".join([*(job.get("command") or []), *(job.get("args") or [])]))
+        yield "Command", plain(shlex.join([*(job.get("command") or []), *(job.get("args") or [])]))
         yield "Resources", _pairs(_readable(job.get("resources")))
     if shell := task.get("shell"):
         yield "Command", plain(shell["command"])
