@@ -20,6 +20,7 @@ from pathlib import Path
 
 from raftsman.executor.contexts import ContextSettings, KubernetesContexts, discover
 from raftsman.executor.deeds import Deeds
+from raftsman.executor.moments import Moment
 from raftsman.executor.output import KeepLimits, OutputStore
 from raftsman.executor.processes import Processes
 from raftsman.executor.shell import Shells
@@ -75,6 +76,11 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
 def now() -> Instant:
     """Return the wall clock, in milliseconds."""
     return Instant(time.time_ns() // 1_000_000)
+
+
+def moment() -> Moment:
+    """Return the clock that nobody can set, in milliseconds."""
+    return Moment(time.monotonic_ns() // 1_000_000)
 
 
 async def _run(settings: Settings, secret: str | None) -> str:
@@ -205,7 +211,7 @@ class Node:
             pod_security=lambda context: entries[context].pod_security,
             propose=self.replica.propose,
             still_due=self._still_due,
-            now=now,
+            moment=moment,
             on_created=lambda context: self.metrics.started.labels(context).inc(),
             on_adopted=lambda context: self.metrics.adopted.labels(context).inc(),
         )
@@ -218,6 +224,7 @@ class Node:
             job_ttl_s=self._settings.executor.job_ttl_s,
             wakeup=wakeup,
             now=now,
+            moment=moment,
             shells=shells,
             on_second_job=self.metrics.duplicates.inc,
         )
