@@ -23,6 +23,7 @@ from raftsman.executor.kubernetes.kubeconfig import (
     Kubeconfigs,
     context_names,
     default_paths,
+    is_there,
     resolve,
     resolve_in_cluster,
     split_paths,
@@ -59,9 +60,14 @@ def discover(environment: Mapping[str, str], home: Path) -> list[ContextSettings
         kubeconfig = ":".join(str(path) for path in paths)
         names = context_names(paths, Kubeconfigs())
         return [ContextSettings(name=name, kubeconfig=kubeconfig, context=name) for name in names]
-    if environment.get("KUBERNETES_SERVICE_HOST") and (SERVICE_ACCOUNT / "token").is_file():
+    if environment.get("KUBERNETES_SERVICE_HOST") and _has_account():
         return [ContextSettings(name=IN_CLUSTER)]
     return []
+
+
+def _has_account() -> bool:
+    token = SERVICE_ACCOUNT / "token"
+    return is_there(token, str(token))
 
 
 class KubernetesContexts:

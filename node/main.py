@@ -20,6 +20,7 @@ from pathlib import Path
 
 from raftsman.executor.contexts import ContextSettings, KubernetesContexts, discover
 from raftsman.executor.deeds import Deeds
+from raftsman.executor.kubernetes.kubeconfig import KubeconfigError
 from raftsman.executor.moments import Moment
 from raftsman.executor.output import KeepLimits, OutputStore
 from raftsman.executor.processes import Processes
@@ -67,9 +68,9 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
         log.warning("%s", warning)
     try:
         broken = asyncio.run(_run(loaded.settings, secret))
-    except (ConsensusError, OSError) as error:
+    except (ConsensusError, KubeconfigError, OSError) as error:
         log.critical("the node cannot run: %s", error)
-        return CONFIG_EXIT if isinstance(error, ConsensusError) else FAILURE_EXIT
+        return FAILURE_EXIT if isinstance(error, OSError) else CONFIG_EXIT
     return FAILURE_EXIT if broken else 0
 
 

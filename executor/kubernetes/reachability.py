@@ -89,6 +89,7 @@ class ContextLoop:
         self._read_at = -RELOAD_EVERY_S
         self._distrusted = False  # The credentials were not accepted.
         self._complaint = ""  # Why the files cannot be used any more, said once.
+        self.errors = 0
         self.fingerprint = ""
         self.jobs: KubernetesJobs | None = None
 
@@ -100,7 +101,7 @@ class ContextLoop:
     async def run(self) -> None:
         """Connect and probe until cancelled."""
         while True:
-            await self._pause(await self._round())
+            await self._pause(await self._guarded_round())
 
     async def stop(self) -> None:
         """Stop the mirrors and close the connection."""
@@ -108,6 +109,15 @@ class ContextLoop:
             await self.jobs.stop()
         if self._transport is not None:
             await self._transport.close()
+
+    async def _guarded_round(self) -> float:
+        try:
+            return await self._round()
+        except Exception as error:  # The outermost frame of the loop: the health must not freeze as it is.
+            self.errors += 1
+            logger.exception("the loop of context %s met an error and goes on", self._name)
+            what = f"raftsman failed at this context: {type(error).__name__}; see the log of this node"
+            return self._failed(what, certain=False)
 
     async def _round(self) -> float:
         """Probe once, connecting first if needed; return how long to wait for the next round."""
