@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 
 CONFIG_EXIT = 10
 FAILURE_EXIT = 1
-SWEEP_EVERY_S = 60.0
 SWITCH_S = 0.0005
 """How long a busy thread may keep the interpreter (Python: 5 ms): a commit goes from thread to thread four times."""
 
@@ -165,7 +164,7 @@ class Node:
             ("leader", self._leader().run()),
             ("worker", self._worker(wakeup, shells).run()),
             ("membership", self._membership.run()),
-            ("sweep", _sweep(self.output)),
+            ("sweep", self.output.keep_sweeping()),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
 
@@ -348,13 +347,6 @@ def _end_at_once(_why: str) -> None:
     """End the process without another promise: the log cannot keep one any more."""
     logging.shutdown()
     os._exit(FAILURE_EXIT)
-
-
-async def _sweep(output: OutputStore) -> None:
-    """Throw away what is kept above the total that the settings allow, the oldest first."""
-    while True:
-        await asyncio.sleep(SWEEP_EVERY_S)
-        await output.sweep()
 
 
 async def _cancel(work: "asyncio.Task[None]") -> None:
