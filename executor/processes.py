@@ -11,14 +11,17 @@ process in the background does for as long as it likes.
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from raftsman.executor.exits import watch_exit
 from raftsman.executor.reaping import Reaper
+from raftsman.executor.threads import NoThread, Threads
 
 _GATE = 'read -r _ || exit 1; exec "$@" </dev/null'
 """What the shell runs first: a line on its input opens; the end without one means that the starter is gone."""
@@ -27,6 +30,8 @@ _KILLED_WITHIN_S = 5.0
 """A killed process that is still there then hangs in the kernel; nothing that we could do would end it."""
 _DIRECTORY_WITHIN_S = 10.0
 """A directory that does not answer is on a file system that is gone. Entering it would stop this whole process."""
+_HANGING_DIRECTORIES = 16
+"""So many of them may hang at a time; then no command with a directory is started until one answers."""
 
 
 class Stream:
@@ -138,6 +143,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._reaper = Reaper()
+        self._directories = _Directories()
 
     async def start(
         self, command: Sequence[str], *, directory: Path | None, environment: Mapping[str, str]
@@ -147,7 +153,7 @@ class Processes:
         Raises OSError when *directory* cannot be entered, or the machine has no room for another process.
         """
         if directory is not None:
-            await _reach(directory)
+            await self._directories.reach(directory)
         self._reaper.start()
         group = self._spawn(command, directory, environment)
         self._reaper.add(group.pid)
@@ -178,9 +184,27 @@ class Processes:
         return ProcessGroup(process, gate, lambda group: self._reaper.discard(group.pid))
 
 
-async def _reach(directory: Path) -> None:
-    try:
-        async with asyncio.timeout(_DIRECTORY_WITHIN_S):
-            await asyncio.to_thread(os.stat, directory)
-    except TimeoutError as error:
-        raise OSError(0, "its file system does not answer", str(directory)) from error
+class _Directories:
+    """Finds out whether a directory answers, in a thread: one for each that hangs, however often it is asked about."""
+
+    def __init__(self) -> None:
+        self._threads = Threads("working directory", _HANGING_DIRECTORIES)
+        self._looks: dict[Path, asyncio.Future[os.stat_result]] = {}
+
+    async def reach(self, directory: Path) -> None:
+        """Return when it answers. Raises OSError."""
+        look = self._looks.get(directory) or self._look(directory)
+        await asyncio.wait({look}, timeout=_DIRECTORY_WITHIN_S)
+        if not look.done():
+            raise OSError(0, "its file system does not answer", str(directory))
+        look.result()
+
+    def _look(self, directory: Path) -> "asyncio.Future[os.stat_result]":
+        try:
+            look = self._threads.start(partial(os.stat, directory))
+        except NoThread as error:
+            message = f"no thread is left that could look at its working directory: {error}"
+            raise OSError(errno.EAGAIN, message, str(directory)) from error
+        self._looks[directory] = look
+        look.add_done_callback(lambda done: (self._looks.pop(directory), done.exception()))
+        return look
