@@ -31,7 +31,7 @@ class Threads:
     def start(self, call: Callable[[], T]) -> "asyncio.Future[T]":
         """Start *call*; return what holds its result once it has returned. Raises NoThread."""
         if self.busy >= self._most:
-            raise NoThread(f"{self.busy} earlier ones hang")
+            raise NoThread(f"calls that hang: {self.busy}")
         loop = asyncio.get_running_loop()
         returned: asyncio.Future[T] = loop.create_future()
 

@@ -51,12 +51,12 @@ class Kubeconfigs:
     """Parsed kubeconfig files, each parsed again only when it changed. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._locks: dict[Path, threading.Lock] = {}  # One each: a file that hangs holds up who reads that one.
         self._parsed: dict[Path, tuple[tuple[int, int], Json]] = {}
 
     def read(self, path: Path) -> Json:
         """Return the file's content. Raises KubeconfigError."""
-        with self._lock:
+        with self._locks.setdefault(path, threading.Lock()):
             stamp = stamp_of(path)
             known = self._parsed.get(path)
             if known is None or known[0] != stamp:
