@@ -164,6 +164,7 @@ class Node:
             ("leader", self._leader().run()),
             ("worker", self._worker(wakeup, shells).run()),
             ("membership", self._membership.run()),
+            ("strangers", self._processes.reap_strangers()),
             ("sweep", self.output.keep_sweeping()),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
