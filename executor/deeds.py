@@ -1,7 +1,7 @@
 """Carrying out what ``reconcile`` decided about one attempt: the calls to Kubernetes and to the log.
 
 Each deed is safe to repeat and to be cut short anywhere, because the next look decides again from what is
-there. ``worker`` holds the loop, and never has two deeds of one attempt at work.
+there. ``worker`` holds the loop, and never has two deeds of one attempt at work, the reading of Events aside.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 
 from raftsman.executor import podstatus
-from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, Unreachable
+from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, NoTurn, Unreachable
 from raftsman.executor.manifest import build_job, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import create_refusal
@@ -49,6 +49,7 @@ class Watched:
     ambiguous: bool = False  # A create was sent and not answered: a Job may exist, or come to exist.
     counted: bool = False  # Its Job has been met, and counted as created or adopted.
     events: dict[str, list[Json]] = field(default_factory=dict)
+    reading: "asyncio.Task[None] | None" = None  # Of Events: beside the deeds, for its turn may be long in coming.
     output: Output | None = None
     capture: "asyncio.Task[None] | None" = None
     pod: Json | None = None  # The one whose output is captured, as seen last.
@@ -134,6 +135,9 @@ class Deeds:
             job = await jobs.get_job(attempt.namespace, name)
             if job is None:  # It went between the two answers.
                 self._try_again(RETRY_CREATE_MS, watched)
+        except NoTurn as error:
+            self._note_delay(error, "waits for its turn", watched)
+            return
         except Unreachable as error:
             log.info("task %s: no answer to the creation of %s: %s", task.task_id, name, error.message)
             self._note_silence(error, watched)
@@ -148,11 +152,14 @@ class Deeds:
         watched.notes = replace(watched.notes, retry_at=self.moment() + pause_ms)
 
     def _note_silence(self, error: Unreachable, watched: Watched) -> None:
-        if watched.ambiguous:  # Not for the first time: whoever waits is told.
-            message = clip(f"the creation of its Job gets no answer: {error.message}")
-            wait = Waiting(cause=None, message=message, grace_ms=None)
-            watched.notes = replace(watched.notes, refusal=wait)
+        # The first time means little; whoever goes on waiting is told.
+        self._note_delay(error, "gets no answer" if watched.ambiguous else "", watched)
         watched.ambiguous = True
+
+    def _note_delay(self, error: Unreachable, what: str, watched: Watched) -> None:
+        if what:
+            message = clip(f"the creation of its Job {what}: {error.message}")
+            watched.notes = replace(watched.notes, refusal=Waiting(cause=None, message=message, grace_ms=None))
         self._try_again(max(RETRY_CREATE_MS, int(1000 * (error.retry_after_s or 0))), watched)
 
     def _note_refusal(self, error: Denied, watched: Watched) -> None:

@@ -23,7 +23,7 @@ from raftsman.executor.manifest import job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.output import OutputStore
 from raftsman.executor.podlogs import capture
-from raftsman.executor.reconcile import Sight, decide, known_uid, output_source
+from raftsman.executor.reconcile import ReadEvents, Sight, decide, known_uid, output_source
 from raftsman.executor.settling import Readable, Settling
 from raftsman.executor.shell import Shells
 from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, NodeId, Task, TaskId
@@ -110,7 +110,7 @@ class Worker:
 
     def _running(self) -> Iterable["asyncio.Task[None]"]:
         for watched in self._watched.values():
-            yield from (each for each in (watched.deed, watched.capture) if each is not None)
+            yield from (each for each in (watched.deed, watched.reading, watched.capture) if each is not None)
 
     def _guarded(self, what: str, work: Callable[[], None]) -> bool:
         """Return whether *work* went well. The outermost frame of what a look does about one thing."""
@@ -177,10 +177,20 @@ class Worker:
         action, watched.notes = decide(task, sight, watched.notes, self._moment(), cluster=cluster)
         if watched.notes.seen:
             self._deeds.count_once(watched, attempt.context, created=watched.ambiguous)
-        if action is not None:
+        if isinstance(action, ReadEvents):
+            self._read_events(action, task, jobs, watched)
+        elif action is not None:
             deed = self._deeds.carry_out(action, task, jobs, watched)
             watched.deed = asyncio.create_task(deed, name=f"{type(action).__name__} {task.task_id}")
             watched.deed.add_done_callback(partial(self._work_done, watched))
+
+    def _read_events(self, action: ReadEvents, task: Task, jobs: Jobs | None, watched: Watched) -> None:
+        """Read them beside what else is done for the attempt, unless that is under way."""
+        if watched.reading is None or watched.reading.done():
+            reading = self._deeds.carry_out(action, task, jobs, watched)
+            watched.reading = asyncio.create_task(reading, name=f"events of {task.task_id}")
+            watched.reading.add_done_callback(partial(self._work_done, watched))
+        self._wakeup.set()  # There may be more to do than to read.
 
     def _work_done(self, watched: Watched, work: "asyncio.Task[None]") -> None:
         if not work.cancelled() and work.exception() is not None:
@@ -220,8 +230,9 @@ class Worker:
         task = self._replica.read(lambda table: table.task(task_id))
         if watched.deed is not None and not watched.deed.done():
             self._keep(watched.deed)  # What it has under way cannot be called back, and its answer harms nobody.
-        if watched.capture is not None:
-            watched.capture.cancel()
+        for each in (watched.reading, watched.capture):
+            if each is not None:
+                each.cancel()
         if watched.output is None or watched.output.end is not None:
             return
         moved = task is not None and not task.ended and task.node != self._node
