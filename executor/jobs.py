@@ -39,6 +39,10 @@ class Unreachable(KubernetesError):
         self.retry_after_s = retry_after_s
 
 
+class NoTurn(Unreachable):
+    """The call was never sent, for too many others wait for their turn: nothing has happened."""
+
+
 class Unauthorized(Unreachable):
     """401, or a 403 given to ``system:anonymous``: our credentials are missing or no longer good."""
 

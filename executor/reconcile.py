@@ -13,6 +13,7 @@ import msgspec
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import is_ours
+from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
 from raftsman.executor.waits import Waiting, waiting
 from raftsman.raft.commands import Report
@@ -55,18 +56,18 @@ class Sight:
 class Notes:
     """What this node remembers of an attempt between looks; a new one starts empty and loses nothing but time."""
 
-    blind_since: Instant | None = None
-    waits_since: Instant | None = None  # Since when the Job is there and has not run.
-    wait: tuple[Cause | None, Instant | None] | None = None  # The current cause of waiting; when patience with it ends.
-    reported_at: Instant | None = None
-    events_at: Instant | None = None
+    blind_since: Moment | None = None
+    waits_since: Moment | None = None  # Since when the Job is there and has not run.
+    wait: tuple[Cause | None, Moment | None] | None = None  # The current cause of waiting; when patience with it ends.
+    reported_at: Moment | None = None
+    events_at: Moment | None = None
     refusal: Outcome | Waiting | None = None  # What the last create was told.
-    retry_at: Instant | None = None  # Not before, after a create that failed.
+    retry_at: Moment | None = None  # Not before, after a create that failed.
     seen: str = ""  # The UID of the attempt's Job, once it was seen: it never gets another one, reported or not.
     vanished: bool = False  # A deletion has found that Job gone; the mirror may still show it.
     absent: bool = False  # A quorum read has found neither Job nor Pods.
     deletion: Json | None = None  # The Job as our own deletion found it.
-    ended_since: Instant | None = None  # Since when the attempt's end is known.
+    ended_since: Moment | None = None  # Since when the attempt's end is known.
 
 
 # --- what to do -------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ class Conclude:
 Action = Create | Delete | Confirm | ReadEvents | Tell | Conclude
 
 
-def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str) -> tuple[Action | None, Notes]:
+def decide(task: Task, sight: Sight, notes: Notes, now: Moment, *, cluster: str) -> tuple[Action | None, Notes]:
     """Return the next action about the task's current attempt, and what to remember. None: nothing to do now."""
     assert task.attempt is not None
     if not sight.configured:
@@ -192,7 +193,7 @@ def _without_adapter(task: Task, attempt: Attempt) -> Action | None:
     return Conclude(_final(task, attempt, outcome))
 
 
-def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Say that the attempt is unreachable: silence is not failure."""
     since = notes.blind_since if notes.blind_since is not None else now
     notes = replace(notes, blind_since=since)
@@ -211,7 +212,7 @@ def _tell_unreachable(task: Task, attempt: Attempt, reason: str) -> Action | Non
 # --- no Job is there ------------------------------------------------------------------------------
 
 
-def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     bound = known_uid(attempt, notes)
     if task.stop is not None or bound:
         if not notes.absent:
@@ -226,7 +227,7 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Insta
     return _tell_refusal(task, attempt, notes, now)
 
 
-def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Conclude a stop, unless the Job had ended by itself before our deletion: what came first counts."""
     if notes.deletion is not None and _ended_before_deletion(notes.deletion, within_its_second=True):
         outcome = job_outcome(notes.deletion, [], sight.departed)
@@ -235,7 +236,7 @@ def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant
     return Conclude(_report(task, attempt, Signal.GONE)), notes
 
 
-def _tell_refusal(task: Task, attempt: Attempt, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _tell_refusal(task: Task, attempt: Attempt, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     wait = notes.refusal
     if not isinstance(wait, Waiting):
         return None, notes
@@ -255,7 +256,7 @@ def _foreign(task: Task, attempt: Attempt) -> Action:
     return Conclude(_final(task, attempt, outcome))
 
 
-def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     job = sight.job
     assert job is not None
     outcome = job_outcome(job, sight.pods, sight.departed)
@@ -268,7 +269,7 @@ def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Inst
 
 
 def _end(
-    task: Task, attempt: Attempt, outcome: Outcome, notes: Notes, now: Instant, *, job: Json | None = None
+    task: Task, attempt: Attempt, outcome: Outcome, notes: Notes, now: Moment, *, job: Json | None = None
 ) -> tuple[Action | None, Notes]:
     """Conclude the attempt, as soon as its evidence is as good as it gets."""
     since = notes.ended_since if notes.ended_since is not None else now
@@ -292,7 +293,7 @@ def _ended_before_deletion(job: Json, *, within_its_second: bool = False) -> boo
     return any(at is not None and at < limit for at in ended_at)
 
 
-def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Tell what the attempt does: that it runs, or what it waits for."""
     job = sight.job
     assert job is not None
@@ -315,26 +316,26 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instan
     return _tell(task, report, notes, now)
 
 
-def _count_wait(notes: Notes, wait: Waiting | None, now: Instant) -> Notes:
+def _count_wait(notes: Notes, wait: Waiting | None, now: Moment) -> Notes:
     since = notes.waits_since if notes.waits_since is not None else now
     if wait is None:
         return replace(notes, waits_since=since, wait=None)
-    ends = [] if wait.grace_ms is None else [Instant(now + wait.grace_ms)]
+    ends = [] if wait.grace_ms is None else [now + wait.grace_ms]
     if notes.wait is not None and notes.wait[0] == wait.cause and notes.wait[1] is not None:
         ends.append(notes.wait[1])  # One cause has several wordings, and the least patience with any of them counts.
     return replace(notes, waits_since=since, wait=(wait.cause, min(ends, default=None)))
 
 
-def _must_read_events(notes: Notes, now: Instant) -> bool:
+def _must_read_events(notes: Notes, now: Moment) -> bool:
     waited = now - (notes.waits_since if notes.waits_since is not None else now)
     return waited >= TELL_AFTER_MS and (notes.events_at is None or now - notes.events_at >= EVENTS_EVERY_MS)
 
 
-def _is_hopeless(notes: Notes, now: Instant) -> bool:
+def _is_hopeless(notes: Notes, now: Moment) -> bool:
     return notes.wait is not None and notes.wait[1] is not None and now >= notes.wait[1]
 
 
-def _is_telling(notes: Notes, now: Instant) -> bool:
+def _is_telling(notes: Notes, now: Moment) -> bool:
     return notes.waits_since is not None and now - notes.waits_since >= TELL_AFTER_MS
 
 
@@ -350,7 +351,7 @@ def _about(job: Json, pods: Sequence[Json]) -> tuple[str, ...]:
 # --- reports --------------------------------------------------------------------------------------
 
 
-def _tell(task: Task, report: Report, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _tell(task: Task, report: Report, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Tell what differs from the row, not too often; a change of state is told at once."""
     if not _says_something_new(task, report):
         return None, notes

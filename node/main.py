@@ -20,6 +20,8 @@ from pathlib import Path
 
 from raftsman.executor.contexts import ContextSettings, KubernetesContexts, discover
 from raftsman.executor.deeds import Deeds
+from raftsman.executor.kubernetes.kubeconfig import KubeconfigError
+from raftsman.executor.moments import Moment
 from raftsman.executor.output import KeepLimits, OutputStore
 from raftsman.executor.processes import Processes
 from raftsman.executor.shell import Shells
@@ -46,7 +48,6 @@ log = logging.getLogger(__name__)
 
 CONFIG_EXIT = 10
 FAILURE_EXIT = 1
-SWEEP_EVERY_S = 60.0
 SWITCH_S = 0.0005
 """How long a busy thread may keep the interpreter (Python: 5 ms): a commit goes from thread to thread four times."""
 
@@ -71,15 +72,20 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
         advice = "set http.bind to a free address of this machine, or end what listens there"
         log.critical("the node cannot run: cannot listen on http.bind %s: %s; %s", bind, error, advice)
         return FAILURE_EXIT
-    except (ConsensusError, OSError) as error:
+    except (ConsensusError, KubeconfigError, OSError) as error:
         log.critical("the node cannot run: %s", error)
-        return CONFIG_EXIT if isinstance(error, ConsensusError) else FAILURE_EXIT
+        return FAILURE_EXIT if isinstance(error, OSError) else CONFIG_EXIT
     return FAILURE_EXIT if broken else 0
 
 
 def now() -> Instant:
     """Return the wall clock, in milliseconds."""
     return Instant(time.time_ns() // 1_000_000)
+
+
+def moment() -> Moment:
+    """Return the clock that nobody can set, in milliseconds."""
+    return Moment(time.monotonic_ns() // 1_000_000)
 
 
 async def _run(settings: Settings, secret: str | None) -> str:
@@ -163,7 +169,8 @@ class Node:
             ("leader", self._leader().run()),
             ("worker", self._worker(wakeup, shells).run()),
             ("membership", self._membership.run()),
-            ("sweep", _sweep(self.output)),
+            ("strangers", self._processes.reap_strangers()),
+            ("sweep", self.output.keep_sweeping()),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
 
@@ -210,7 +217,7 @@ class Node:
             pod_security=lambda context: entries[context].pod_security,
             propose=self.replica.propose,
             still_due=self._still_due,
-            now=now,
+            moment=moment,
             on_created=lambda context: self.metrics.started.labels(context).inc(),
             on_adopted=lambda context: self.metrics.adopted.labels(context).inc(),
         )
@@ -223,6 +230,7 @@ class Node:
             job_ttl_s=self._settings.executor.job_ttl_s,
             wakeup=wakeup,
             now=now,
+            moment=moment,
             shells=shells,
             on_second_job=self.metrics.duplicates.inc,
         )
@@ -345,13 +353,6 @@ def _end_at_once(_why: str) -> None:
     """End the process without another promise: the log cannot keep one any more."""
     logging.shutdown()
     os._exit(FAILURE_EXIT)
-
-
-async def _sweep(output: OutputStore) -> None:
-    """Throw away what is kept above the total that the settings allow, the oldest first."""
-    while True:
-        await asyncio.sleep(SWEEP_EVERY_S)
-        await output.sweep()
 
 
 async def _cancel(work: "asyncio.Task[None]") -> None:

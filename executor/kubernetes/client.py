@@ -136,7 +136,8 @@ class KubernetesJobs:
         """Return the Events about the object, the newest last."""
         query = [("fieldSelector", f"involvedObject.uid={uid}"), ("limit", str(EVENTS))]
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
-        page = await self._transport.send(Call(verb="list", method="GET", path=path, query=query))
+        # Spare: an attempt that waits loses nothing by waiting for the reason, and there may be thousands of them.
+        page = await self._transport.send(Call(verb="list", method="GET", path=path, query=query, spare=True))
         return sorted(_items(page), key=_seen_at)
 
     async def read_log(

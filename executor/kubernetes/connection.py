@@ -5,16 +5,17 @@ waits until its deadline. The official client is imported here and nowhere else,
 runs. Calls are made by ``transport``; when to build anew is decided by ``reachability``.
 """
 
-import asyncio
 import copy
 import importlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, Protocol
 
 from raftsman.executor.jobs import Json
 from raftsman.executor.kubernetes.kubeconfig import Access, KubeconfigError
+from raftsman.executor.kubernetes.plugins import run_with_plugins
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def build_connection(access: Access) -> Connection:
     configuration = configuration_module.Configuration(host=access.server)
     try:
         if access.context:
-            asyncio.run(asyncio.wait_for(_load(access, configuration), CREDENTIALS_S))
+            run_with_plugins(partial(_load, access, configuration), CREDENTIALS_S)
         else:
             importlib.import_module("kubernetes.aio.config.incluster_config").load_incluster_config(configuration)
         clients = [_client(configuration, size) for size in (UNARY_CONNECTIONS, WATCH_CONNECTIONS, LOG_CONNECTIONS)]

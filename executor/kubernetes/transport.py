@@ -51,6 +51,7 @@ class Call:
     query: Query = ()
     body: Json | None = None
     content_type: str = "application/json"
+    spare: bool = False  # Whether it can wait until nobody else wants to call.
     timeout: aiohttp.ClientTimeout = field(default_factory=lambda: aiohttp.ClientTimeout(total=UNARY_S))
 
 
@@ -89,7 +90,7 @@ class Transport:
 
     async def send(self, call: Call) -> Json:
         """Return the JSON object the context answers. Raises KubernetesError."""
-        await self._bucket.take()
+        await (self._bucket.take_spare() if call.spare else self._bucket.take())
         with self._heeding():
             return await self._exchange(call)
 
