@@ -5,6 +5,7 @@ there. ``worker`` holds the loop, and never has two deeds of one attempt at work
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,10 @@ import msgspec
 
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, Unreachable
-from raftsman.executor.manifest import build_job, job_name
+from raftsman.executor.manifest import build_job, is_earlier, job_name
 from raftsman.executor.outcome import create_refusal
 from raftsman.executor.output import Output
-from raftsman.executor.reconcile import Action, Conclude, Confirm, Create, Delete, Notes, ReadEvents, Tell
+from raftsman.executor.reconcile import Action, Clear, Conclude, Confirm, Create, Delete, Notes, ReadEvents, Tell
 from raftsman.executor.waits import Waiting
 from raftsman.raft.codec import unpack_spec
 from raftsman.raft.commands import Refused, Report
@@ -81,6 +82,8 @@ class Deeds:
                     await self._create(_given(jobs), task, name, watched)
                 case Delete(uid):
                     await self._delete(_given(jobs), task, name, uid, watched)
+                case Clear(uid):
+                    await self._clear(_given(jobs), task, name, uid, watched)
                 case Confirm(uid):
                     await self._confirm(_given(jobs), task, name, uid, watched)
                 case ReadEvents(uids):
@@ -171,11 +174,18 @@ class Deeds:
         watched.found = None
         watched.notes = replace(watched.notes, deletion=found or watched.notes.deletion, vanished=found is None)
 
+    async def _clear(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
+        assert task.attempt is not None
+        log.info("task %s: the Job %s of an earlier task of this id is deleted", task.task_id, name)
+        with contextlib.suppress(Conflict):  # The name has passed to another Job.
+            await jobs.delete_job(task.attempt.namespace, name, uid)
+        watched.notes = replace(watched.notes, cleared=uid)
+
     async def _confirm(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
         assert task.attempt is not None
         namespace = task.attempt.namespace
         job = await jobs.get_job(namespace, name)
-        if job is not None and uid in ("", podstatus.text(podstatus.part(job, "metadata"), "uid")):
+        if job is not None and (_uid(job) == uid if uid else not is_earlier(job, task, cluster=self.cluster())):
             self._note_found(job, watched)
             watched.notes = replace(watched.notes, vanished=False)
             return
@@ -189,6 +199,10 @@ class Deeds:
         assert task.attempt is not None
         for uid in uids:
             watched.events[uid] = await jobs.list_events(task.attempt.namespace, uid)
+
+
+def _uid(thing: Json) -> str:
+    return podstatus.text(podstatus.part(thing, "metadata"), "uid")
 
 
 def _given(jobs: Jobs | None) -> Jobs:

@@ -16,6 +16,7 @@ LABEL_CLUSTER = f"{LABEL_DOMAIN}/cluster"
 LABEL_TASK = f"{LABEL_DOMAIN}/task-id"
 LABEL_ATTEMPT = f"{LABEL_DOMAIN}/attempt"
 ANNOTATION_TASK = f"{LABEL_DOMAIN}/task"  # The full task id: a label value may have to be a hashed form of it.
+ANNOTATION_SEQUENCE = f"{LABEL_DOMAIN}/sequence"  # The task's number in the log: an id comes again, this never does.
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "raftsman"
 CONTAINER = "task"  # The container that carries the task; a pod template may bring others.

@@ -12,7 +12,7 @@ import msgspec
 
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import Json
-from raftsman.executor.manifest import is_ours
+from raftsman.executor.manifest import is_earlier, is_ours
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
 from raftsman.executor.waits import Waiting, waiting
 from raftsman.raft.commands import Report
@@ -63,6 +63,7 @@ class Notes:
     refusal: Outcome | Waiting | None = None  # What the last create was told.
     retry_at: Instant | None = None  # Not before, after a create that failed.
     seen: str = ""  # The UID of the attempt's Job, once it was seen: it never gets another one, reported or not.
+    cleared: str = ""  # The UID of the Job whose deletion was asked for to make room for the attempt's.
     vanished: bool = False  # A deletion has found that Job gone; the mirror may still show it.
     absent: bool = False  # A quorum read has found neither Job nor Pods.
     deletion: Json | None = None  # The Job as our own deletion found it.
@@ -80,6 +81,13 @@ class Create:
 @dataclass(frozen=True, slots=True)
 class Delete:
     """Delete the Job with this UID, in the foreground."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Delete the Job with this UID, an earlier task's, to make room for the attempt's."""
 
     uid: str
 
@@ -112,7 +120,7 @@ class Conclude:
     report: Report
 
 
-Action = Create | Delete | Confirm | ReadEvents | Tell | Conclude
+Action = Create | Delete | Clear | Confirm | ReadEvents | Tell | Conclude
 
 
 def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str) -> tuple[Action | None, Notes]:
@@ -127,9 +135,10 @@ def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str
     is_deleted = notes.vanished and task.stop is not None  # Only a stop deletes, and after it nothing is created.
     if sight.job is None or is_deleted or bound not in ("", _uid(sight.job)):
         return _absent(task, task.attempt, sight, notes, now)
+    if not bound and is_earlier(sight.job, task, cluster=cluster):
+        return _occupied(task, task.attempt, sight, notes, now)
     notes = replace(notes, absent=False, refusal=None, retry_at=None)
-    ours = bound or is_ours(sight.job, cluster=cluster, task_id=task.task_id, attempt=task.attempt.number)
-    if not ours:
+    if not (bound or is_ours(sight.job, task, cluster=cluster)):
         return _foreign(task, task.attempt), notes
     return _present(task, task.attempt, sight, replace(notes, seen=_uid(sight.job)), now)
 
@@ -158,10 +167,9 @@ def is_orphan(job: Json, task: Task, now: Instant, *, cluster: str) -> bool:
     That can come after the proof that there is no Job, for a create under way is in no list. Such a Job may have
     another UID than the attempt's own, which is gone.
     """
-    attempt = task.attempt
-    if attempt is None or task.completed_at is None or now - task.completed_at < ORPHAN_MS:
+    if task.completed_at is None or now - task.completed_at < ORPHAN_MS:
         return False
-    return works(job) and is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
+    return works(job) and is_ours(job, task, cluster=cluster)
 
 
 def is_second(job: Json, task: Task, *, cluster: str) -> bool:
@@ -169,7 +177,7 @@ def is_second(job: Json, task: Task, *, cluster: str) -> bool:
     attempt = task.attempt
     if attempt is None or attempt.job_uid in ("", _uid(job)):
         return False
-    return is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
+    return is_ours(job, task, cluster=cluster)
 
 
 def works(job: Json) -> bool:
@@ -224,6 +232,17 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Insta
     if notes.retry_at is None or now >= notes.retry_at:
         return Create(), notes
     return _tell_refusal(task, attempt, notes, now)
+
+
+def _occupied(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    """Make room under the attempt's name: a Job has it whose task had this id, ended, and was forgotten."""
+    if task.stop is not None:
+        return _absent(task, attempt, sight, notes, now)
+    assert sight.job is not None
+    reason = f"waiting until the Job of an earlier task of this id is gone from namespace {attempt.namespace}"
+    telling, notes = _tell(task, _with(_report(task, attempt, Signal.OBSERVE), reason=reason), notes, now)
+    uid = _uid(sight.job)
+    return telling or (Clear(uid) if notes.cleared != uid else None), notes
 
 
 def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:

@@ -77,6 +77,8 @@ class FakeContext:
         """The name of a Job for every Pod that ever ran."""
         self.times_to_live: list[tuple[str, int, Instant]] = []
         self.mirrors: list[FakeMirror] = []
+        self.holds = False
+        """Whether a finalizer holds every Job that is deleted."""
 
     def create(self, namespace: str, manifest: Json) -> Json:
         name = manifest["metadata"]["name"]
@@ -114,6 +116,11 @@ class FakeContext:
         job = self.jobs.pop((namespace, name))
         self._remove_pod(job)
         self._show_job(job, gone=True)
+
+    def release(self, namespace: str, name: str) -> None:
+        """Let the deleted Job go that a finalizer held."""
+        self.holds = False
+        self._remove_job(self.jobs[namespace, name])
 
     def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         job = self.jobs.get((namespace, name))
@@ -224,7 +231,7 @@ class FakeContext:
             del self.pods[uid]
 
     def _remove_job(self, job: Json) -> None:
-        if self._there(job):
+        if self._there(job) and not self.holds:
             del self.jobs[job["metadata"]["namespace"], job["metadata"]["name"]]
             self._show_job(job, gone=True)
 

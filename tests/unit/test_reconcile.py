@@ -7,13 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raftsman.executor.jobs import LABEL_CLUSTER, Json
+from raftsman.executor.jobs import ANNOTATION_SEQUENCE, LABEL_CLUSTER, Json
 from raftsman.executor.outcome import Outcome
 from raftsman.executor.reconcile import (
     BLIND_MS,
     EVIDENCE_MS,
     NO_ADAPTER,
     ORPHAN_MS,
+    Clear,
     Conclude,
     Confirm,
     Create,
@@ -391,6 +392,7 @@ some_jobs = st.none() | st.builds(
     job,
     st.sampled_from(["u", "v", ""]),
     ours=st.booleans(),
+    sequence=st.integers(0, 2),
     deleted=stamps,
     ended_as=st.sampled_from(["", "Complete", "Failed", "FailureTarget"]),
     ended_at=stamps,
@@ -418,6 +420,7 @@ notes_of_all_kinds = st.builds(
     refusal=st.sampled_from([None, QUOTA, INVALID]),
     retry_at=instants,
     seen=st.sampled_from(["", "u", "v"]),
+    cleared=st.sampled_from(["", "u"]),
     vanished=st.booleans(),
     absent=st.booleans(),
     deletion=some_jobs,
@@ -453,6 +456,13 @@ def test_no_look_creates_what_may_exist_or_deletes_what_is_not_the_attempts(
             assert sight.job["metadata"]["uid"] == uid
             bound = row.attempt.job_uid or notes.seen
             assert uid == bound if bound else sight.job["metadata"]["labels"][LABEL_CLUSTER] == CLUSTER
+        case Clear(uid):
+            assert row.stop is None
+            assert (row.attempt.job_uid, notes.seen) == ("", "")
+            assert sight.job is not None
+            metadata = sight.job["metadata"]
+            assert (metadata["uid"], metadata["labels"][LABEL_CLUSTER]) == (uid, CLUSTER)
+            assert metadata["annotations"][ANNOTATION_SEQUENCE] == "0"
         case Tell(report) | Conclude(report):
             assert (report.task_id, report.attempt, report.node) == ("t", 1, "alpha")
             assert isinstance(done, Conclude) == (report.signal in {Signal.SUCCEED, Signal.FAIL, Signal.GONE}), (
