@@ -110,6 +110,9 @@ class Jobs(Protocol):
         Raises Conflict when the name now belongs to another Job.
         """
 
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the Pod, with its own grace, if its UID is *uid*; one that is gone, or another one, is left alone."""
+
     async def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         """Let Kubernetes remove the finished Job after *seconds*; a Job that is gone, or another one, is left alone."""
 

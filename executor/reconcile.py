@@ -12,11 +12,12 @@ import msgspec
 
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import Json
-from raftsman.executor.manifest import is_earlier, is_ours
+from raftsman.executor.manifest import is_earlier, is_ours, job_name
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
 from raftsman.executor.waits import Waiting, waiting
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import Cause, Signal, State
+from raftsman.raft.limits import clip
 from raftsman.raft.records import Attempt, Instant, Task
 
 NO_ADAPTER = "Kubernetes adapter not available"
@@ -32,6 +33,8 @@ EVIDENCE_MS = 2_000
 """An end without an exit code waits so long for one: Jobs and Pods are watched apart, and the Job's can come first."""
 REPORT_EVERY_MS = 1_000
 """Reports of one attempt that change no state are at least so far apart."""
+OBSTACLE_BYTES = 400
+"""Of a refusal in the reason of a stopping task: leaves room in ``limits.REASON_BYTES`` for what is said before it."""
 EVENTS_EVERY_MS = 2_000
 """While an attempt waits, its Events are read so often: they alone know why a Job makes no Pod."""
 
@@ -65,7 +68,8 @@ class Notes:
     seen: str = ""  # The UID of the attempt's Job, once it was seen: it never gets another one, reported or not.
     cleared: str = ""  # The UID of the Job whose deletion was asked for to make room for the attempt's.
     vanished: bool = False  # A deletion has found that Job gone; the mirror may still show it.
-    absent: bool = False  # A quorum read has found neither Job nor Pods.
+    absent: bool = False  # A quorum read has found no Job, and no Pod that works.
+    orphans: tuple[Json, ...] = ()  # The Pods that the last such read has found without their Job.
     deletion: Json | None = None  # The Job as our own deletion found it.
     ended_since: Instant | None = None  # Since when the attempt's end is known.
 
@@ -82,6 +86,14 @@ class Create:
 class Delete:
     """Delete the Job with this UID, in the foreground."""
 
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    """Delete the Pod with this UID: its Job, with which it would go, is gone already."""
+
+    name: str
     uid: str
 
 
@@ -120,7 +132,7 @@ class Conclude:
     report: Report
 
 
-Action = Create | Delete | Clear | Confirm | ReadEvents | Tell | Conclude
+Action = Create | Delete | DeletePod | Clear | Confirm | ReadEvents | Tell | Conclude
 
 
 def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str) -> tuple[Action | None, Notes]:
@@ -223,10 +235,10 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Insta
     bound = known_uid(attempt, notes)
     if task.stop is not None or bound:
         if not notes.absent:
-            return Confirm(bound), notes
+            return _orphaned(task, attempt, sight, notes, now) if notes.orphans else (Confirm(bound), notes)
         if task.stop is not None:
             return _gone(task, attempt, sight, notes, now)
-        return _end(task, attempt, absent_outcome(sight.departed), notes, now)
+        return _end(task, attempt, absent_outcome([*sight.departed, *notes.orphans]), notes, now)
     if isinstance(notes.refusal, Outcome):
         return Conclude(_final(task, attempt, notes.refusal)), notes
     if notes.retry_at is None or now >= notes.retry_at:
@@ -245,8 +257,37 @@ def _occupied(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Ins
     return telling or (Clear(uid) if notes.cleared != uid else None), notes
 
 
+def _orphaned(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    """Go on with Pods that outlive their Job: somebody deleted it without them, the API's own default."""
+    bound = known_uid(attempt, notes)
+    if task.stop is not None:
+        left = [pod for pod in notes.orphans if not podstatus.is_over(pod) and _goes_on(pod)]
+        return (DeletePod(podstatus.name(left[0]), _uid(left[0])) if left else Confirm(bound)), notes
+    working = [pod for pod in sight.pods if not podstatus.is_over(pod)]
+    pods = working or notes.orphans
+    since = podstatus.running_since(pods)
+    reason = f"its Job was deleted, its Pod {'goes on' if any(map(_goes_on, pods)) else 'is being deleted'}"
+    report = _with(
+        _report(task, attempt, Signal.OBSERVE if since is None else Signal.START),
+        job_name=job_name(task.task_id, attempt.number),
+        job_uid=bound,
+        started_at=since,
+        reason=reason,
+        cause=task.pending_cause,
+    )
+    telling, notes = _tell(task, report, notes, now)
+    return telling or (None if working else Confirm(bound)), notes
+
+
+def _goes_on(pod: Json) -> bool:
+    return podstatus.deletion_asked_at(pod) is None
+
+
 def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
-    """Conclude a stop, unless the Job had ended by itself before our deletion: what came first counts."""
+    """Conclude a stop, unless Job or Pod had ended by itself before our deletion: what came first counts."""
+    ended = [pod for pod in notes.orphans if _goes_on(pod)]
+    if ended:
+        return _end(task, attempt, absent_outcome(ended), notes, now)
     if notes.deletion is not None and _ended_before_deletion(notes.deletion, within_its_second=True):
         outcome = job_outcome(notes.deletion, [], sight.departed)
         if outcome is not None:
@@ -415,6 +456,15 @@ def _final(task: Task, attempt: Attempt, outcome: Outcome, job: Json | None = No
         message=outcome.message,
         reason=outcome.note,
     )
+
+
+def obstacle(task: Task, refusal: str) -> Report | None:
+    """Return the report that Kubernetes refuses what would stop the attempt; None when its row says so."""
+    message = clip(refusal, OBSTACLE_BYTES)
+    if task.stop is None or task.attempt is None or message in task.reason:
+        return None
+    told = _report(task, task.attempt, Signal.OBSERVE)
+    return _with(told, message=message, cause=task.pending_cause, unreachable=task.unreachable)
 
 
 def _with(report: Report, **fields: object) -> Report:

@@ -117,6 +117,16 @@ class FakeContext:
         self._remove_pod(job)
         self._show_job(job, gone=True)
 
+    def orphan(self, namespace: str, name: str) -> None:
+        """Take the Job away and not its Pod, as the API does unless it is told otherwise."""
+        self._show_job(self.jobs.pop((namespace, name)), gone=True)
+
+    def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        pod = self.pod_named(name)
+        if pod is not None and pod.body["metadata"]["uid"] == uid and "deletionTimestamp" not in pod.body["metadata"]:
+            job_uid = pod.body["metadata"]["labels"]["batch.kubernetes.io/controller-uid"]
+            self._delete_pod({"metadata": {"namespace": namespace, "name": "", "uid": job_uid}})
+
     def release(self, namespace: str, name: str) -> None:
         """Let the deleted Job go that a finalizer held."""
         self.holds = False
@@ -357,6 +367,9 @@ class FakeJobs:
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> Json | None:
         return await self._link.call("delete", lambda: self._context.delete(namespace, name, uid))
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        await self._link.call("delete pod", lambda: self._context.delete_pod(namespace, name, uid))
 
     async def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         await self._link.call("patch", lambda: self._context.set_ttl(namespace, name, uid, seconds))

@@ -327,7 +327,7 @@ def test_a_pod_that_ended_well_after_an_eviction_completed_with_a_note() -> None
 def test_a_vanished_job_whose_pod_had_succeeded_completed() -> None:
     outcome = absent_outcome([pod(ended(0, "Completed"), phase="Succeeded")])
     assert (outcome.succeeded, outcome.exit_code) == (True, 0)
-    assert outcome.note == "its Job was deleted after it had ended"
+    assert outcome.note == "its Job was deleted, but its Pod had ended"
 
 
 def test_a_vanished_job_whose_pod_had_failed_has_its_cause() -> None:

@@ -423,6 +423,7 @@ notes_of_all_kinds = st.builds(
     cleared=st.sampled_from(["", "u"]),
     vanished=st.booleans(),
     absent=st.booleans(),
+    orphans=some_pods.map(tuple),
     deletion=some_jobs,
     ended_since=instants,
 )
