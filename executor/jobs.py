@@ -85,6 +85,10 @@ class Mirror(Protocol):
         """Why it is not synced, in a sentence; "" when it is."""
 
     @property
+    def refusal(self) -> str:
+        """What the API server does not let this account see, when that is why it is not synced; else ""."""
+
+    @property
     def jobs(self) -> Mapping[str, Json]:
         """Jobs by name."""
 

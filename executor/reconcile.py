@@ -48,6 +48,7 @@ class Sight:
 
     configured: bool = True  # Whether this node has the context at all.
     error: str = ""  # Why the rest cannot be trusted now; "" when it can.
+    refused: bool = False  # That is an answer: the account may not look there, and no Job that this node made may be.
     job: Json | None = None  # The Job under the attempt's name.
     pods: Sequence[Json] = ()
     departed: Sequence[Json] = ()  # The last states of Pods that exist no more.
@@ -141,6 +142,8 @@ def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str
     if not sight.configured:
         return _without_adapter(task, task.attempt), notes
     if sight.error:
+        if sight.refused and not known_uid(task.attempt, notes):
+            return _shut_out(task, task.attempt, sight, notes, now)
         return _blind(task, task.attempt, sight, notes, now)
     notes = replace(notes, blind_since=None)
     bound = known_uid(task.attempt, notes)
@@ -214,11 +217,31 @@ def _without_adapter(task: Task, attempt: Attempt) -> Action | None:
 
 def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
     """Say that the attempt is unreachable: silence is not failure."""
-    since = notes.blind_since if notes.blind_since is not None else now
-    notes = replace(notes, blind_since=since)
-    if now - since < BLIND_MS:
+    notes = _count_blindness(notes, now)
+    if not _is_blind(notes, now):
         return None, notes
     return _tell_unreachable(task, attempt, f"context {attempt.context} does not answer: {sight.error}"), notes
+
+
+def _shut_out(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+    """End an attempt without a Job where this account may not look: rights that come by themselves come soon."""
+    notes = _count_blindness(notes, now)
+    if task.stop is not None:
+        return Conclude(_report(task, attempt, Signal.GONE)), notes
+    if not _is_blind(notes, now):
+        return None, notes
+    refused = Outcome(
+        succeeded=False, exit_code=None, cause=Cause.FORBIDDEN, message=clip(sight.error), error=clip(sight.error)
+    )
+    return Conclude(_final(task, attempt, refused)), notes
+
+
+def _count_blindness(notes: Notes, now: Instant) -> Notes:
+    return replace(notes, blind_since=now) if notes.blind_since is None else notes
+
+
+def _is_blind(notes: Notes, now: Instant) -> bool:
+    return notes.blind_since is not None and now - notes.blind_since >= BLIND_MS
 
 
 def _tell_unreachable(task: Task, attempt: Attempt, reason: str) -> Action | None:

@@ -195,7 +195,9 @@ class Worker:
             )
         mirror = self._settling.mirror(jobs, (attempt.context, attempt.namespace), cluster)
         if not mirror.synced:
-            return Sight(error=mirror.error or "its first list is not complete")
+            may_have_job = watched.ambiguous or watched.found is not None
+            refused = mirror.refusal != "" and not may_have_job
+            return Sight(error=mirror.error or "its first list is not complete", refused=refused)
         health = self._contexts.health(attempt.context)
         if not health.reachable:  # A server that hangs leaves its watches open, and what they showed last is no news.
             return Sight(error=health.error)

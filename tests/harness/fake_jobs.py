@@ -290,7 +290,11 @@ class FakeMirror:
 
     @property
     def error(self) -> str:
-        return "" if self._listed else "cannot list jobs: connection refused"
+        return "" if self._listed else self.refusal or "cannot list jobs: connection refused"
+
+    @property
+    def refusal(self) -> str:
+        return "" if self._listed else self._link.refusal
 
     @property
     def jobs(self) -> Mapping[str, Json]:
@@ -311,7 +315,7 @@ class FakeMirror:
         """Trust nothing until everything is listed anew, which needs the link."""
         self._listed = False
         self._list_number += 1
-        if self._link.up:
+        if self._link.up and not self._link.refusal:
             asyncio.get_running_loop().call_later(LIST_S, self._list, self._list_number)
 
     def tell(self, kind: str, body: Json, *, gone: bool) -> None:

@@ -405,6 +405,7 @@ sights = st.builds(
     Sight,
     configured=st.booleans(),
     error=st.sampled_from(["", "", "gone"]),
+    refused=st.booleans(),
     job=some_jobs,
     pods=some_pods,
     departed=some_pods,
@@ -475,6 +476,6 @@ def test_no_look_creates_what_may_exist_or_deletes_what_is_not_the_attempts(
 
 @given(rows, sights, notes_of_all_kinds, st.integers(0, 1_000_000))
 def test_what_cannot_be_seen_neither_ends_nor_changes_anything(row: Task, sight: Sight, notes: Notes, ms: int) -> None:
-    blind = replace(sight, configured=True, error="gone")
+    blind = replace(sight, configured=True, error="gone", refused=False)
     done, _ = decide(row, blind, notes, at(ms), cluster=CLUSTER)
     assert done is None or (isinstance(done, Tell) and done.report.unreachable)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from raftsman.executor.jobs import Json
-from raftsman.executor.reconcile import Clear, Confirm, Create, DeletePod, Notes, Sight, Tell, obstacle
+from raftsman.executor.reconcile import BLIND_MS, Clear, Confirm, Create, DeletePod, Notes, Sight, Tell, obstacle
 from raftsman.raft.lifecycle import Cause, Signal, State, StopKind
 from raftsman.raft.records import Task
 from tests.unit.attempts import (
@@ -111,3 +111,31 @@ def test_what_kubernetes_refuses_to_a_stop_is_told_once() -> None:
     row = msgspec.structs.replace(STOPPING, reason=f"cancelled; {report.message}")
     assert obstacle(row, report.message) is None
     assert obstacle(task(State.RUNNING, uid="u"), "no") is None
+
+
+# --- a place that this account may not see ------------------------------------------------------
+
+SHUT = Sight(error="this account may not list jobs in namespace batch: no", refused=True)
+
+
+def test_an_attempt_without_a_job_ends_where_its_account_may_not_look() -> None:
+    done, notes = step(task(), SHUT)
+    assert done is None, "rights that were just given take a moment"
+    assert action(task(), SHUT, notes, BLIND_MS - 1) is None
+    report = concluded(task(), SHUT, notes, BLIND_MS)
+    assert (report.signal, report.cause, report.message) == (Signal.FAIL, Cause.FORBIDDEN, SHUT.error)
+
+
+@pytest.mark.parametrize("kind", list(StopKind))
+def test_a_stop_without_a_job_ends_at_once_where_its_account_may_not_look(kind: StopKind) -> None:
+    assert concluded(task(stop=kind), SHUT).signal is Signal.GONE
+
+
+@pytest.mark.parametrize(
+    ("row", "notes"),
+    [(BOUND, Notes()), (RUNNING, Notes()), (STOPPING, Notes()), (task(), Notes(seen="u"))],
+    ids=["bound", "running", "stopping", "seen"],
+)
+def test_an_attempt_with_a_job_is_unreachable_where_its_account_may_not_look(row: Task, notes: Notes) -> None:
+    report = told(row, SHUT, replace(notes, blind_since=at(0)), BLIND_MS)
+    assert (report.unreachable, SHUT.error in report.reason) == (True, True)

@@ -7,9 +7,9 @@ import pytest
 
 from raftsman.raft.lifecycle import Cause, State, StopKind
 from raftsman.raft.records import JobCounts
-from tests.harness.executors import NAMESPACE, Executors, play, played
+from tests.harness.executors import CONTEXT, NAMESPACE, Executors, play, played
 from tests.harness.fake_jobs import Life
-from tests.harness.fake_link import denied
+from tests.harness.fake_link import LOST, denied
 
 FOREVER = Life(runs_s=None)
 GOES_ON = "its Job was deleted, its Pod goes on"
@@ -99,3 +99,59 @@ async def test_a_pod_that_waits_without_its_job_is_deleted_by_the_start_timeout(
     task = await executors.ended("t", within_s=5)
     assert (task.state, task.cause) == (State.FAILED, Cause.START_TIMEOUT)
     assert executors.kubernetes.pods == {}
+
+
+# --- a namespace that this account may not see --------------------------------------------------
+
+SHUT = "this account may not list jobs in namespace batch: jobs.batch is forbidden"
+
+
+@played
+async def test_a_task_for_a_namespace_without_rights_fails_and_says_which(executors: Executors) -> None:
+    executors.links["alpha"].refuse(SHUT)
+    executors.start("alpha")
+    executors.submit("t")
+    task = await executors.ended("t", within_s=10)
+    assert (task.state, task.cause, task.error) == (State.FAILED, Cause.FORBIDDEN, SHUT)
+    await asyncio.sleep(100)
+    assert executors.links["alpha"].mirrors == [], "nobody looks there any more"
+
+
+@played
+async def test_a_task_for_a_namespace_without_rights_is_cancelled_at_once(executors: Executors) -> None:
+    executors.links["alpha"].refuse(SHUT)
+    executors.start("alpha")
+    executors.submit("t")
+    executors.cancel("t")
+    assert (await executors.ended("t", within_s=1)).state is State.CANCELLED
+
+
+@played
+async def test_rights_that_are_given_soon_are_soon_enough(executors: Executors) -> None:
+    executors.links["alpha"].refuse(SHUT)
+    executors.start("alpha")
+    executors.submit("t")
+    await asyncio.sleep(3)
+    executors.links["alpha"].refuse("")
+    assert (await executors.ended("t")).state is State.COMPLETED
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["its Job was seen", "its creation was not answered"])
+def test_rights_that_are_withdrawn_end_no_attempt_that_may_have_a_job(tmp_path: Path, lost: bool) -> None:
+    async def scene(executors: Executors) -> None:
+        executors.links["alpha"].plan("create", *([LOST] if lost else []))
+        executors.links["alpha"].lag_s = 30.0 if lost else 0.005
+        executors.start("alpha")
+        executors.submit("t")
+        await executors.until(lambda: bool(executors.kubernetes.jobs))
+        await asyncio.sleep(0.2)
+        executors.links["alpha"].refuse(SHUT)
+        await executors.until(lambda: executors.task("t").unreachable)
+        assert executors.task("t").reason == f"context {CONTEXT} does not answer: {SHUT}"
+        await asyncio.sleep(60)
+        assert not executors.task("t").ended
+        executors.links["alpha"].refuse("")
+        assert (await executors.ended("t")).state is State.COMPLETED
+        assert len(executors.made("t")) == 1
+
+    play(tmp_path, scene)
