@@ -291,6 +291,9 @@ def create_refusal(error: KubernetesError) -> Outcome | Waiting | None:
 
 
 def _refusal_patience(error: KubernetesError) -> Patience:
+    found = causes.of_refusal(error.message)
+    if found.cause is Cause.ADMISSION_DENIED:
+        return found  # First: a policy or webhook answers with the code that its author likes, policies with 422.
     if isinstance(error, Conflict):
         return Patience(None)  # "Operation cannot be fulfilled on resourcequotas": two creates at a time.
     match error.status:
@@ -299,7 +302,6 @@ def _refusal_patience(error: KubernetesError) -> Patience:
         case 404 if error.message.startswith("namespaces "):
             return Patience(Cause.NAMESPACE_MISSING, 0)
         case 403:
-            found = causes.of_refusal(error.message)
             return Patience(Cause.FORBIDDEN, 0) if found.cause in {None, Cause.FORBIDDEN} else found
         case _:
             return Patience(None)

@@ -126,7 +126,9 @@ class Executors:
             if not isinstance(await replica.propose(Barrier()), Applied):
                 return False
             current = replica.table.live.get(task.task_id)
-            return current is not None and current.stop is None and current.node == replica.node
+            if current is None or current.stop is not None or current.node != replica.node:
+                return False
+            return current.sequence == task.sequence
 
         return Deeds(
             cluster=lambda: replica.table.cluster_uuid,

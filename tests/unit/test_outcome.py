@@ -377,6 +377,16 @@ def test_a_vanished_job_of_which_nothing_was_seen_is_never_a_success() -> None:
         ),
         (Denied('jobs.batch "x" is forbidden: some other policy', status=403), Cause.FORBIDDEN),
         (Denied('admission webhook "w" denied the request: no', status=403), Cause.ADMISSION_DENIED),
+        (Denied('admission webhook "w" denied the request: no', status=400), Cause.ADMISSION_DENIED),
+        (Conflict('admission webhook "w" denied the request: no', status=409), Cause.ADMISSION_DENIED),
+        (
+            Denied(
+                "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
+                status=422,
+                reason="Invalid",
+            ),
+            Cause.ADMISSION_DENIED,
+        ),
         (Denied('jobs.batch "x" is forbidden: failed quota: q: must specify …', status=403), Cause.QUOTA_EXCEEDED),
     ],
 )
