@@ -5,6 +5,7 @@ there. ``worker`` holds the loop, and never has two deeds of one attempt at work
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,23 @@ import msgspec
 
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, NoTurn, Unreachable
-from raftsman.executor.manifest import build_job, job_name
+from raftsman.executor.manifest import build_job, is_earlier, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import create_refusal
 from raftsman.executor.output import Output
-from raftsman.executor.reconcile import Action, Conclude, Confirm, Create, Delete, Notes, ReadEvents, Tell
+from raftsman.executor.reconcile import (
+    Action,
+    Clear,
+    Conclude,
+    Confirm,
+    Create,
+    Delete,
+    DeletePod,
+    Notes,
+    ReadEvents,
+    Tell,
+    obstacle,
+)
 from raftsman.executor.waits import Waiting
 from raftsman.raft.codec import unpack_spec
 from raftsman.raft.commands import Refused, Report
@@ -71,27 +84,37 @@ class Deeds:
 
     async def carry_out(self, action: Action, task: Task, jobs: Jobs | None, watched: Watched) -> None:
         """Do *action*; what it brought to light is in *watched* afterwards."""
-        assert task.attempt is not None
-        name = task.attempt.job_name or job_name(task.task_id, task.attempt.number)
         try:
-            match action:
-                case Tell(report):
-                    await self._tell(report, watched)
-                case Conclude(report):
-                    await self._conclude(report, watched)
-                case Create():
-                    await self._create(_given(jobs), task, name, watched)
-                case Delete(uid):
-                    await self._delete(_given(jobs), task, name, uid, watched)
-                case Confirm(uid):
-                    await self._confirm(_given(jobs), task, name, uid, watched)
-                case ReadEvents(uids):
-                    await self._read_events(_given(jobs), task, uids, watched)
-                case _:
-                    assert_never(action)
+            await self._do(action, task, jobs, watched)
         except KubernetesError as error:
             log.info("task %s: %s: %s; trying again", task.task_id, type(action).__name__.lower(), error.message)
+            refused = obstacle(task, error.message) if isinstance(error, Denied) else None
+            if refused is not None:
+                await self._tell(refused, watched)
             await asyncio.sleep(CONFIRM_EVERY_S)
+
+    async def _do(self, action: Action, task: Task, jobs: Jobs | None, watched: Watched) -> None:
+        assert task.attempt is not None
+        name = task.attempt.job_name or job_name(task.task_id, task.attempt.number)
+        match action:
+            case Tell(report):
+                await self._tell(report, watched)
+            case Conclude(report):
+                await self._conclude(report, watched)
+            case Create():
+                await self._create(_given(jobs), task, name, watched)
+            case Delete(uid):
+                await self._delete(_given(jobs), task, name, uid, watched)
+            case DeletePod(pod, uid):
+                await self._delete_pod(_given(jobs), task, pod, uid, watched)
+            case Clear(uid):
+                await self._clear(_given(jobs), task, name, uid, watched)
+            case Confirm(uid):
+                await self._confirm(_given(jobs), task, name, uid, watched)
+            case ReadEvents(uids):
+                await self._read_events(_given(jobs), task, uids, watched)
+            case _:
+                assert_never(action)
 
     def count_once(self, watched: Watched, context: str, *, created: bool) -> None:
         """Count the attempt's Job, the first time this node meets it, as created here or adopted."""
@@ -179,24 +202,41 @@ class Deeds:
         watched.found = None
         watched.notes = replace(watched.notes, deletion=found or watched.notes.deletion, vanished=found is None)
 
+    async def _delete_pod(self, jobs: Jobs, task: Task, pod: str, uid: str, watched: Watched) -> None:
+        assert task.attempt is not None
+        log.info("task %s: its Job is gone and its Pod %s is not, which is deleted", task.task_id, pod)
+        watched.notes = replace(watched.notes, orphans=())  # To be read again, also when this is refused.
+        await jobs.delete_pod(task.attempt.namespace, pod, uid)
+
+    async def _clear(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
+        assert task.attempt is not None
+        log.info("task %s: the Job %s of an earlier task of this id is deleted", task.task_id, name)
+        with contextlib.suppress(Conflict):  # The name has passed to another Job.
+            await jobs.delete_job(task.attempt.namespace, name, uid)
+        watched.notes = replace(watched.notes, cleared=uid)
+
     async def _confirm(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
         assert task.attempt is not None
         namespace = task.attempt.namespace
         job = await jobs.get_job(namespace, name)
-        if job is not None and uid in ("", podstatus.text(podstatus.part(job, "metadata"), "uid")):
+        if job is not None and (_uid(job) == uid if uid else not is_earlier(job, task, cluster=self.cluster())):
             self._note_found(job, watched)
-            watched.notes = replace(watched.notes, vanished=False)
+            watched.notes = replace(watched.notes, vanished=False, orphans=())
             return
         pods = await jobs.list_pods(namespace, uid) if uid else []
-        if pods:
-            await asyncio.sleep(CONFIRM_EVERY_S)  # The Job is gone and its Pods are going: look again.
-            return
-        watched.notes = replace(watched.notes, absent=True)
+        over = all(podstatus.is_over(pod) for pod in pods)
+        watched.notes = replace(watched.notes, absent=over, orphans=tuple(pods))
+        if not over:
+            await asyncio.sleep(CONFIRM_EVERY_S)  # Nobody has to look again sooner.
 
     async def _read_events(self, jobs: Jobs, task: Task, uids: tuple[str, ...], watched: Watched) -> None:
         assert task.attempt is not None
         for uid in uids:
             watched.events[uid] = await jobs.list_events(task.attempt.namespace, uid)
+
+
+def _uid(thing: Json) -> str:
+    return podstatus.text(podstatus.part(thing, "metadata"), "uid")
 
 
 def _given(jobs: Jobs | None) -> Jobs:

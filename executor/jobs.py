@@ -16,6 +16,7 @@ LABEL_CLUSTER = f"{LABEL_DOMAIN}/cluster"
 LABEL_TASK = f"{LABEL_DOMAIN}/task-id"
 LABEL_ATTEMPT = f"{LABEL_DOMAIN}/attempt"
 ANNOTATION_TASK = f"{LABEL_DOMAIN}/task"  # The full task id: a label value may have to be a hashed form of it.
+ANNOTATION_SEQUENCE = f"{LABEL_DOMAIN}/sequence"  # The task's number in the log: an id comes again, this never does.
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "raftsman"
 CONTAINER = "task"  # The container that carries the task; a pod template may bring others.
@@ -88,6 +89,10 @@ class Mirror(Protocol):
         """Why it is not synced, in a sentence; "" when it is."""
 
     @property
+    def refusal(self) -> str:
+        """What the API server does not let this account see, when that is why it is not synced; else ""."""
+
+    @property
     def jobs(self) -> Mapping[str, Json]:
         """Jobs by name."""
 
@@ -112,6 +117,9 @@ class Jobs(Protocol):
 
         Raises Conflict when the name now belongs to another Job.
         """
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the Pod, with its own grace, if its UID is *uid*; one that is gone, or another one, is left alone."""
 
     async def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         """Let Kubernetes remove the finished Job after *seconds*; a Job that is gone, or another one, is left alone."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from raftsman.executor.jobs import (
+    ANNOTATION_SEQUENCE,
     ANNOTATION_TASK,
     CONTAINER,
     LABEL_ATTEMPT,
@@ -50,6 +51,7 @@ HASH_CHARS = 10
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?", re.ASCII)
+_SEQUENCE = re.compile(r"[0-9]{1,20}", re.ASCII)
 _LOOKS_HASHED = re.compile(rf".*--[0-9a-f]{{{HASH_CHARS}}}", re.ASCII | re.DOTALL)
 
 
@@ -88,15 +90,29 @@ def _hashed(task_id: str, room: int) -> str:
     return f"{cut or 'x'}--{digest}"
 
 
-def is_ours(job: Json, *, cluster: str, task_id: str, attempt: int) -> bool:
-    """Return whether a Job that was found under our name is that of this attempt, and so may be adopted."""
+def is_ours(job: Json, task: Task, *, cluster: str) -> bool:
+    """Return whether a Job that was found under our name is that of the task's attempt, and so may be adopted."""
+    return _sequence(job, task, cluster) == task.sequence
+
+
+def is_earlier(job: Json, task: Task, *, cluster: str) -> bool:
+    """Return whether the Job is that of an earlier task of this id, which has ended and was forgotten since."""
+    sequence = _sequence(job, task, cluster)
+    return sequence is not None and sequence < task.sequence
+
+
+def _sequence(job: Json, task: Task, cluster: str) -> int | None:
+    """Return which task of this id the Job is of; None when it is of another one, or of another attempt."""
     labels, annotations = part(job, "metadata", "labels"), part(job, "metadata", "annotations")
-    return (
-        labels.get(LABEL_MANAGED_BY) == MANAGED_BY
+    number = annotations.get(ANNOTATION_SEQUENCE)
+    same = (
+        task.attempt is not None
+        and labels.get(LABEL_MANAGED_BY) == MANAGED_BY
         and labels.get(LABEL_CLUSTER) == cluster
-        and labels.get(LABEL_ATTEMPT) == str(attempt)
-        and annotations.get(ANNOTATION_TASK) == task_id
+        and labels.get(LABEL_ATTEMPT) == str(task.attempt.number)
+        and annotations.get(ANNOTATION_TASK) == task.task_id
     )
+    return int(number) if same and isinstance(number, str) and _SEQUENCE.fullmatch(number) else None
 
 
 # --- the Job ----------------------------------------------------------------------------------
@@ -113,7 +129,7 @@ def build_job(task: Task, spec: TaskSpec, *, cluster: str, pod_security: str = "
     assert wanted is not None, "only k8s_job tasks have a Job"
     assert attempt is not None, "an attempt is assigned before its Job is built"
     labels = {**dict(wanted.labels), **_own_labels(task.task_id, attempt.number, cluster)}
-    annotations = _annotations(task.task_id, attempt)
+    annotations = _annotations(task, attempt)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -143,8 +159,13 @@ def _own_labels(task_id: str, attempt: int, cluster: str) -> dict[str, str]:
     }
 
 
-def _annotations(task_id: str, attempt: Attempt) -> dict[str, str]:
-    return {ANNOTATION_TASK: task_id, LABEL_ATTEMPT: str(attempt.number), ANNOTATION_CONTEXT: attempt.context}
+def _annotations(task: Task, attempt: Attempt) -> dict[str, str]:
+    return {
+        ANNOTATION_TASK: task.task_id,
+        ANNOTATION_SEQUENCE: str(task.sequence),
+        LABEL_ATTEMPT: str(attempt.number),
+        ANNOTATION_CONTEXT: attempt.context,
+    }
 
 
 def _deadline(spec: TaskSpec) -> Json:

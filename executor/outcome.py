@@ -68,12 +68,12 @@ def job_outcome(job: Json, pods: Sequence[Json], departed: Sequence[Json] = ()) 
 def absent_outcome(departed: Sequence[Json]) -> Outcome:
     """Return what the attempt came to when its Job has vanished, by the last states of its Pods.
 
-    Only for a Job that is proved to be gone together with its Pods: an orphaned Pod may still do the work. Absence
+    Only for a Job that is proved to be gone when no Pod of it works any more: an orphaned one may still do so. Absence
     alone is neither success nor failure, so without a Pod that ended the result is unknown or the Job deleted.
     """
-    ended = next((pod for pod in reversed(departed) if podstatus.phase(pod) in {"Succeeded", "Failed"}), None)
+    ended = next((pod for pod in reversed(departed) if podstatus.is_over(pod)), None)
     if ended is not None and podstatus.phase(ended) == "Succeeded":
-        return replace(_success({}, [ended]), note="its Job was deleted after it had ended")
+        return replace(_success({}, [ended]), note="its Job was deleted, but its Pod had ended")
     outcome = _end_evidence(ended) if ended is not None else None
     if outcome is not None and outcome.cause is not Cause.POD_DELETED:
         return replace(outcome, error=JOB_FAILED)
@@ -291,6 +291,9 @@ def create_refusal(error: KubernetesError) -> Outcome | Waiting | None:
 
 
 def _refusal_patience(error: KubernetesError) -> Patience:
+    found = causes.of_refusal(error.message)
+    if found.cause is Cause.ADMISSION_DENIED:
+        return found  # First: a policy or webhook answers with the code that its author likes, policies with 422.
     if isinstance(error, Conflict):
         return Patience(None)  # "Operation cannot be fulfilled on resourcequotas": two creates at a time.
     match error.status:
@@ -299,7 +302,6 @@ def _refusal_patience(error: KubernetesError) -> Patience:
         case 404 if error.message.startswith("namespaces "):
             return Patience(Cause.NAMESPACE_MISSING, 0)
         case 403:
-            found = causes.of_refusal(error.message)
             return Patience(Cause.FORBIDDEN, 0) if found.cause in {None, Cause.FORBIDDEN} else found
         case _:
             return Patience(None)

@@ -253,7 +253,11 @@ class _Sieve:
 
 
 class OutputStore:
-    """The outputs on this node, by task and attempt. Raises ValueError for what is no task id."""
+    """The outputs on this node, by task and attempt. Raises ValueError for what is no task id.
+
+    A task is its id and its number in the log (``Task.sequence``): an id that was forgotten can be used again, and must
+    not show what the earlier task wrote.
+    """
 
     def __init__(self, root: Path, keep: KeepLimits) -> None:
         self._root = root
@@ -261,10 +265,13 @@ class OutputStore:
         self._open: dict[Path, Output] = {}  # By folder: those that have not ended.
         self.errors = 0
 
-    def open(self, task_id: str, attempt: int) -> Output:
+    def open(self, task_id: str, sequence: int, attempt: int) -> Output:
         """Return a new, empty output; an earlier one of the same attempt is thrown away, and ends for its readers."""
-        folder = self._folder(task_id, attempt)
-        self._throw_away(folder, "it is fetched anew")
+        folder = self._folder(task_id, sequence, attempt)
+        if folder in self._open:
+            self._open[folder].abandon("it is fetched anew")
+        else:
+            OutputFiles(folder).remove()
         output = Output(
             attempt,
             OutputFiles(folder),
@@ -274,23 +281,17 @@ class OutputStore:
         self._open[folder] = output
         return output
 
-    def find(self, task_id: str, attempt: int) -> Output | None:
+    def find(self, task_id: str, sequence: int, attempt: int) -> Output | None:
         """Return the output, open or ended, or None when there is none.
 
         One that was open when this node was last killed has ended: truncated.
         """
-        folder = self._folder(task_id, attempt)
+        folder = self._folder(task_id, sequence, attempt)
         if folder in self._open:
             return self._open[folder]
         files = OutputFiles(folder)
         header = files.read_header()
         return None if header is None else Output(attempt, files, ended=End(header.end, header.reason))
-
-    def forget(self, task_id: str) -> None:
-        """Throw away every output of the task."""
-        folder = self._task_folder(task_id)
-        for each in {*folder.glob("*"), *(each for each in self._open if each.parent == folder)}:
-            self._throw_away(each, "its task was forgotten")
 
     async def keep_sweeping(self, every_s: float = SWEEP_EVERY_S) -> None:
         """Sweep now and then until cancelled."""
@@ -319,16 +320,7 @@ class OutputStore:
         for output in self._open.values():
             output.flush()
 
-    def _throw_away(self, folder: Path, reason: str) -> None:
-        if folder in self._open:
-            self._open[folder].abandon(reason)
-        else:
-            OutputFiles(folder).remove()
-
-    def _folder(self, task_id: str, attempt: int) -> Path:
-        return self._task_folder(task_id) / str(attempt)
-
-    def _task_folder(self, task_id: str) -> Path:
+    def _folder(self, task_id: str, sequence: int, attempt: int) -> Path:
         if not _TASK_ID.fullmatch(task_id):
             raise ValueError(f"{task_id!r} is no task id")
-        return self._root / task_id
+        return self._root / task_id / f"{sequence}-{attempt}"

@@ -89,6 +89,11 @@ def phase(pod: Json) -> str:
     return text(part(pod, "status"), "phase")
 
 
+def is_over(pod: Json) -> bool:
+    """Return whether no container of the Pod runs any more, or ever will."""
+    return phase(pod) in {"Succeeded", "Failed"}
+
+
 def has_several_containers(pod: Json) -> bool:
     """Return whether a message about one container has to name it."""
     return len(_statuses(pod, "initContainerStatuses")) + len(_statuses(pod, "containerStatuses")) > 1

@@ -12,12 +12,13 @@ import msgspec
 
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import Json
-from raftsman.executor.manifest import is_ours
+from raftsman.executor.manifest import is_earlier, is_ours, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
 from raftsman.executor.waits import Waiting, waiting
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import Cause, Signal, State
+from raftsman.raft.limits import clip
 from raftsman.raft.records import Attempt, Instant, Task
 
 NO_ADAPTER = "Kubernetes adapter not available"
@@ -33,6 +34,8 @@ EVIDENCE_MS = 2_000
 """An end without an exit code waits so long for one: Jobs and Pods are watched apart, and the Job's can come first."""
 REPORT_EVERY_MS = 1_000
 """Reports of one attempt that change no state are at least so far apart."""
+OBSTACLE_BYTES = 400
+"""Of a refusal in the reason of a stopping task: leaves room in ``limits.REASON_BYTES`` for what is said before it."""
 EVENTS_EVERY_MS = 2_000
 """While an attempt waits, its Events are read so often: they alone know why a Job makes no Pod."""
 
@@ -46,6 +49,7 @@ class Sight:
 
     configured: bool = True  # Whether this node has the context at all.
     error: str = ""  # Why the rest cannot be trusted now; "" when it can.
+    refused: bool = False  # That is an answer: the account may not look there, and no Job that this node made may be.
     job: Json | None = None  # The Job under the attempt's name.
     pods: Sequence[Json] = ()
     departed: Sequence[Json] = ()  # The last states of Pods that exist no more.
@@ -64,8 +68,10 @@ class Notes:
     refusal: Outcome | Waiting | None = None  # What the last create was told.
     retry_at: Moment | None = None  # Not before, after a create that failed.
     seen: str = ""  # The UID of the attempt's Job, once it was seen: it never gets another one, reported or not.
+    cleared: str = ""  # The UID of the Job whose deletion was asked for to make room for the attempt's.
     vanished: bool = False  # A deletion has found that Job gone; the mirror may still show it.
-    absent: bool = False  # A quorum read has found neither Job nor Pods.
+    absent: bool = False  # A quorum read has found no Job, and no Pod that works.
+    orphans: tuple[Json, ...] = ()  # The Pods that the last such read has found without their Job.
     deletion: Json | None = None  # The Job as our own deletion found it.
     ended_since: Moment | None = None  # Since when the attempt's end is known.
 
@@ -81,6 +87,21 @@ class Create:
 @dataclass(frozen=True, slots=True)
 class Delete:
     """Delete the Job with this UID, in the foreground."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    """Delete the Pod with this UID: its Job, with which it would go, is gone already."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Delete the Job with this UID, an earlier task's, to make room for the attempt's."""
 
     uid: str
 
@@ -113,7 +134,7 @@ class Conclude:
     report: Report
 
 
-Action = Create | Delete | Confirm | ReadEvents | Tell | Conclude
+Action = Create | Delete | DeletePod | Clear | Confirm | ReadEvents | Tell | Conclude
 
 
 def decide(task: Task, sight: Sight, notes: Notes, now: Moment, *, cluster: str) -> tuple[Action | None, Notes]:
@@ -122,15 +143,18 @@ def decide(task: Task, sight: Sight, notes: Notes, now: Moment, *, cluster: str)
     if not sight.configured:
         return _without_adapter(task, task.attempt), notes
     if sight.error:
+        if sight.refused and not known_uid(task.attempt, notes):
+            return _shut_out(task, task.attempt, sight, notes, now)
         return _blind(task, task.attempt, sight, notes, now)
     notes = replace(notes, blind_since=None)
     bound = known_uid(task.attempt, notes)
     is_deleted = notes.vanished and task.stop is not None  # Only a stop deletes, and after it nothing is created.
     if sight.job is None or is_deleted or bound not in ("", _uid(sight.job)):
         return _absent(task, task.attempt, sight, notes, now)
+    if not bound and is_earlier(sight.job, task, cluster=cluster):
+        return _occupied(task, task.attempt, sight, notes, now)
     notes = replace(notes, absent=False, refusal=None, retry_at=None)
-    ours = bound or is_ours(sight.job, cluster=cluster, task_id=task.task_id, attempt=task.attempt.number)
-    if not ours:
+    if not (bound or is_ours(sight.job, task, cluster=cluster)):
         return _foreign(task, task.attempt), notes
     return _present(task, task.attempt, sight, replace(notes, seen=_uid(sight.job)), now)
 
@@ -159,10 +183,9 @@ def is_orphan(job: Json, task: Task, now: Instant, *, cluster: str) -> bool:
     That can come after the proof that there is no Job, for a create under way is in no list. Such a Job may have
     another UID than the attempt's own, which is gone.
     """
-    attempt = task.attempt
-    if attempt is None or task.completed_at is None or now - task.completed_at < ORPHAN_MS:
+    if task.completed_at is None or now - task.completed_at < ORPHAN_MS:
         return False
-    return works(job) and is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
+    return works(job) and is_ours(job, task, cluster=cluster)
 
 
 def is_second(job: Json, task: Task, *, cluster: str) -> bool:
@@ -170,7 +193,7 @@ def is_second(job: Json, task: Task, *, cluster: str) -> bool:
     attempt = task.attempt
     if attempt is None or attempt.job_uid in ("", _uid(job)):
         return False
-    return is_ours(job, cluster=cluster, task_id=task.task_id, attempt=attempt.number)
+    return is_ours(job, task, cluster=cluster)
 
 
 def works(job: Json) -> bool:
@@ -195,11 +218,31 @@ def _without_adapter(task: Task, attempt: Attempt) -> Action | None:
 
 def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Say that the attempt is unreachable: silence is not failure."""
-    since = notes.blind_since if notes.blind_since is not None else now
-    notes = replace(notes, blind_since=since)
-    if now - since < BLIND_MS:
+    notes = _count_blindness(notes, now)
+    if not _is_blind(notes, now):
         return None, notes
     return _tell_unreachable(task, attempt, f"context {attempt.context} does not answer: {sight.error}"), notes
+
+
+def _shut_out(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
+    """End an attempt without a Job where this account may not look: rights that come by themselves come soon."""
+    notes = _count_blindness(notes, now)
+    if task.stop is not None:
+        return Conclude(_report(task, attempt, Signal.GONE)), notes
+    if not _is_blind(notes, now):
+        return None, notes
+    refused = Outcome(
+        succeeded=False, exit_code=None, cause=Cause.FORBIDDEN, message=clip(sight.error), error=clip(sight.error)
+    )
+    return Conclude(_final(task, attempt, refused)), notes
+
+
+def _count_blindness(notes: Notes, now: Moment) -> Notes:
+    return replace(notes, blind_since=now) if notes.blind_since is None else notes
+
+
+def _is_blind(notes: Notes, now: Moment) -> bool:
+    return notes.blind_since is not None and now - notes.blind_since >= BLIND_MS
 
 
 def _tell_unreachable(task: Task, attempt: Attempt, reason: str) -> Action | None:
@@ -216,10 +259,10 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Momen
     bound = known_uid(attempt, notes)
     if task.stop is not None or bound:
         if not notes.absent:
-            return Confirm(bound), notes
+            return _orphaned(task, attempt, sight, notes, now) if notes.orphans else (Confirm(bound), notes)
         if task.stop is not None:
             return _gone(task, attempt, sight, notes, now)
-        return _end(task, attempt, absent_outcome(sight.departed), notes, now)
+        return _end(task, attempt, absent_outcome([*sight.departed, *notes.orphans]), notes, now)
     if isinstance(notes.refusal, Outcome):
         return Conclude(_final(task, attempt, notes.refusal)), notes
     if notes.retry_at is None or now >= notes.retry_at:
@@ -227,8 +270,48 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Momen
     return _tell_refusal(task, attempt, notes, now)
 
 
+def _occupied(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
+    """Make room under the attempt's name: a Job has it whose task had this id, ended, and was forgotten."""
+    if task.stop is not None:
+        return _absent(task, attempt, sight, notes, now)
+    assert sight.job is not None
+    reason = f"waiting until the Job of an earlier task of this id is gone from namespace {attempt.namespace}"
+    telling, notes = _tell(task, _with(_report(task, attempt, Signal.OBSERVE), reason=reason), notes, now)
+    uid = _uid(sight.job)
+    return telling or (Clear(uid) if notes.cleared != uid else None), notes
+
+
+def _orphaned(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
+    """Go on with Pods that outlive their Job: somebody deleted it without them, the API's own default."""
+    bound = known_uid(attempt, notes)
+    if task.stop is not None:
+        left = [pod for pod in notes.orphans if not podstatus.is_over(pod) and _goes_on(pod)]
+        return (DeletePod(podstatus.name(left[0]), _uid(left[0])) if left else Confirm(bound)), notes
+    working = [pod for pod in sight.pods if not podstatus.is_over(pod)]
+    pods = working or notes.orphans
+    since = podstatus.running_since(pods)
+    reason = f"its Job was deleted, its Pod {'goes on' if any(map(_goes_on, pods)) else 'is being deleted'}"
+    report = _with(
+        _report(task, attempt, Signal.OBSERVE if since is None else Signal.START),
+        job_name=job_name(task.task_id, attempt.number),
+        job_uid=bound,
+        started_at=since,
+        reason=reason,
+        cause=task.pending_cause,
+    )
+    telling, notes = _tell(task, report, notes, now)
+    return telling or (None if working else Confirm(bound)), notes
+
+
+def _goes_on(pod: Json) -> bool:
+    return podstatus.deletion_asked_at(pod) is None
+
+
 def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
-    """Conclude a stop, unless the Job had ended by itself before our deletion: what came first counts."""
+    """Conclude a stop, unless Job or Pod had ended by itself before our deletion: what came first counts."""
+    ended = [pod for pod in notes.orphans if _goes_on(pod)]
+    if ended:
+        return _end(task, attempt, absent_outcome(ended), notes, now)
     if notes.deletion is not None and _ended_before_deletion(notes.deletion, within_its_second=True):
         outcome = job_outcome(notes.deletion, [], sight.departed)
         if outcome is not None:
@@ -397,6 +480,15 @@ def _final(task: Task, attempt: Attempt, outcome: Outcome, job: Json | None = No
         message=outcome.message,
         reason=outcome.note,
     )
+
+
+def obstacle(task: Task, refusal: str) -> Report | None:
+    """Return the report that Kubernetes refuses what would stop the attempt; None when its row says so."""
+    message = clip(refusal, OBSTACLE_BYTES)
+    if task.stop is None or task.attempt is None or message in task.reason:
+        return None
+    told = _report(task, task.attempt, Signal.OBSERVE)
+    return _with(told, message=message, cause=task.pending_cause, unreachable=task.unreachable)
 
 
 def _with(report: Report, **fields: object) -> Report:

@@ -126,7 +126,8 @@ class Settling:
             return
         mirror = self._mirror(jobs, place, cluster)
         if not mirror.synced:
-            self._places[place] = self._moment()  # Nobody knows yet whether something is left to do.
+            if not mirror.refusal:  # What may not be seen is not asked for until somebody wants to run something there.
+                self._places[place] = self._moment()  # Nobody knows yet whether something is left to do.
             return
         over = [job for job in mirror.jobs.values() if wants_ttl(job, self._job_ttl_s) or works(job)]
         rows = self._replica.read(lambda table: [table.task(_task_id(job)) for job in over])

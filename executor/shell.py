@@ -194,7 +194,8 @@ class Shells:
     async def _follow(self, task: Task, group: ProcessGroup) -> Report:
         """Let the command run to its end; return what became of it."""
         ours = self._ours[_key(task)]
-        output = self._output.open(*_key(task))
+        assert task.attempt is not None
+        output = self._output.open(task.task_id, task.sequence, task.attempt.number)
         copying = asyncio.create_task(copy_output(group, output, self._now))
         ours.runs = True
         try:

@@ -32,7 +32,7 @@ def waiting(job: Json, pods: Sequence[Json], events: Sequence[Json]) -> Waiting 
     if not pods:
         return _suspension(job) or _refused_pod(events)
     newest = pods[-1]
-    if podstatus.phase(newest) in {"Succeeded", "Failed"}:
+    if podstatus.is_over(newest):
         return None
     if podstatus.started_at(newest) is not None:
         return _silent_node(newest)

@@ -19,7 +19,7 @@ from raftsman.executor.jobs import (
     Jobs,
     Json,
 )
-from raftsman.executor.manifest import job_name
+from raftsman.executor.manifest import is_ours, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.output import OutputStore
 from raftsman.executor.podlogs import capture
@@ -40,7 +40,8 @@ FOUND_MS = 10_000
 AFTER_ERROR_MS = 5_000
 """An attempt at which this program failed is left alone so long: the same look would fail in the same way."""
 
-AttemptKey = tuple[TaskId, int]
+AttemptKey = tuple[TaskId, int, int]
+"""Id and number of the task, for an id can come again between two looks; number of the attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +148,9 @@ class Worker:
             if task.type in BOUND_TYPES:
                 self._guarded(f"task {task.task_id}", partial(self._attend_bound, task))
                 continue
-            keys.add((task.task_id, task.attempt.number))
-            watched = self._watched.setdefault((task.task_id, task.attempt.number), Watched())
+            key = (task.task_id, task.sequence, task.attempt.number)
+            keys.add(key)
+            watched = self._watched.setdefault(key, Watched())
             if watched.resume_at is not None and self._moment() < watched.resume_at:
                 continue
             attend = partial(self._attend, task, task.attempt, watched, view.cluster)
@@ -206,7 +208,9 @@ class Worker:
             )
         mirror = self._settling.mirror(jobs, (attempt.context, attempt.namespace), cluster)
         if not mirror.synced:
-            return Sight(error=mirror.error or "its first list is not complete")
+            may_have_job = watched.ambiguous or watched.found is not None
+            refused = mirror.refusal != "" and not may_have_job
+            return Sight(error=mirror.error or "its first list is not complete", refused=refused)
         health = self._contexts.health(attempt.context)
         if not health.reachable:  # A server that hangs leaves its watches open, and what they showed last is no news.
             return Sight(error=health.error)
@@ -215,7 +219,9 @@ class Worker:
             watched.found = None
         elif watched.found_at is not None and self._moment() - watched.found_at < FOUND_MS:
             job = watched.found
-        uid = known_uid(attempt, watched.notes) or (_uid(job) if job else "")
+        uid = known_uid(attempt, watched.notes)
+        if job is not None and not uid and is_ours(job, task, cluster=cluster):
+            uid = _uid(job)
         events = [event for found in watched.events.values() for event in found]
         return Sight(
             job=job,
@@ -226,7 +232,7 @@ class Worker:
 
     def _let_go(self, key: AttemptKey, watched: Watched) -> None:
         """Stop following an attempt that has ended or that another node looks after now."""
-        task_id, number = key
+        task_id, sequence, number = key
         task = self._replica.read(lambda table: table.task(task_id))
         if watched.deed is not None and not watched.deed.done():
             self._keep(watched.deed)  # What it has under way cannot be called back, and its answer harms nobody.
@@ -235,7 +241,8 @@ class Worker:
                 each.cancel()
         if watched.output is None or watched.output.end is not None:
             return
-        moved = task is not None and not task.ended and task.node != self._node
+        goes_on = task is not None and task.sequence == sequence and not task.ended
+        moved = goes_on and task is not None and task.node != self._node
         reason = "another node took the attempt over" if moved else "the end of the output could not be read in time"
         watched.output.finish("truncated", reason)
         log.debug("task %s attempt %d: its output is no longer followed", task_id, number)
@@ -251,7 +258,7 @@ class Worker:
         if pod is None or follows or (watched.output is not None and watched.output.end is not None):
             return
         if watched.output is None:
-            watched.output = self._output.open(task.task_id, attempt.number)
+            watched.output = self._output.open(task.task_id, task.sequence, attempt.number)
         following = capture(
             jobs,
             namespace=attempt.namespace,

@@ -282,7 +282,8 @@ class Node:
         current = self.replica.read(lambda table: table.live.get(task.task_id))
         if current is None or current.stop is not None or current.attempt is None or task.attempt is None:
             return False
-        return (current.attempt.number, current.attempt.node) == (task.attempt.number, self._settings.name)
+        due = (task.sequence, task.attempt.number, self._settings.name)
+        return (current.sequence, current.attempt.number, current.attempt.node) == due
 
     def _url_of_leader(self) -> str | None:
         leader = self.replica.standing().leader

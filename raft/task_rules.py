@@ -110,7 +110,7 @@ def _report(table: Rows, entry: Entry, command: Report) -> Edits | Refused:
         state=state,
         attempt=attempt,
         unreachable=command.unreachable,
-        reason=_stop_reason(task, task.stop) if task.stop else limits.clip(command.reason),
+        reason=_stop_reason(task, task.stop, command.message) if task.stop else limits.clip(command.reason),
         pending_cause=command.cause,
         job=command.job or task.job,
     )
@@ -241,10 +241,11 @@ def _stop(task: Task, stop: Stop) -> Edits:
     return Edits(tasks=(msgspec.structs.replace(task, stop=stop, reason=_stop_reason(task, stop)),))
 
 
-def _stop_reason(task: Task, stop: Stop) -> str:
+def _stop_reason(task: Task, stop: Stop, obstacle: str = "") -> str:
     what = "its processes are" if task.type in BOUND_TYPES else "its Job and Pods are"
     why = f" ({stop.message})" if stop.message else ""
-    return limits.clip(f"{_STOP_REASONS[stop.kind]}; waiting until {what} gone{why}")
+    obstacle = f", and {obstacle}" if obstacle else ""
+    return limits.clip(f"{_STOP_REASONS[stop.kind]}; waiting until {what} gone{obstacle}{why}")
 
 
 def _attempted(table: Rows, task_id: TaskId, attempt: int | None) -> Task | Refused:

@@ -107,6 +107,13 @@ class KubernetesJobs:
             return None
         return answer if answer.get("kind") == "Job" else None
 
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the Pod, with its own grace, if its UID is *uid*; one that is gone, or another one, is left alone."""
+        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        call = Call(verb="delete", method="DELETE", path=_pods(namespace, name), body=options)
+        with contextlib.suppress(NotFound, Conflict):
+            await self._transport.send(call)
+
     async def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         """Let Kubernetes remove the finished Job after *seconds*; a Job that is gone, or another one, is left alone."""
         patch: Json = {"metadata": {"uid": uid}, "spec": {"ttlSecondsAfterFinished": seconds}}

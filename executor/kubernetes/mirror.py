@@ -84,7 +84,12 @@ class NamespaceMirror:
         """Why it is not synced, in a sentence; "" when it is."""
         if not self._reflectors:
             return "the mirror is stopped"
-        return next((reflector.error for reflector in self._reflectors if reflector.error), "")
+        return self.refusal or next((reflector.error for reflector in self._reflectors if reflector.error), "")
+
+    @property
+    def refusal(self) -> str:
+        """What the API server does not let this account see, when that is why it is not synced; else ""."""
+        return next((reflector.error for reflector in self._reflectors if reflector.refused), "")
 
     @property
     def jobs(self) -> Mapping[str, Json]:

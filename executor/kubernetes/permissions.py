@@ -26,7 +26,7 @@ class Need:
 
 NEEDS: tuple[Need, ...] = (
     Need("batch", "jobs", ("create", "get", "list", "watch", "patch", "delete")),
-    Need("", "pods", ("get", "list", "watch")),
+    Need("", "pods", ("get", "list", "watch", "delete")),
     Need("", "pods/log", ("get",)),
     Need("", "events", ("get", "list", "watch")),
 )

@@ -88,6 +88,7 @@ class Reflector:
         self._watching = False
         self._watched_at = -BETWEEN_WATCHES_S
         self._error = f"{source.resource} of namespace {source.namespace} are not listed yet"
+        self._refused = False  # The last failure was a 403.
         self.objects: dict[str, Json] = {}  # By UID.
         self.listed = False
         self.malformed = 0  # Objects and events that were none.
@@ -104,6 +105,11 @@ class Reflector:
         if self.live:
             return ""
         return self._error or f"there is no watch on {self._source.resource} of namespace {self._source.namespace}"
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is not live because the account may not list or watch: an answer, where others are none."""
+        return self._refused and not self.live
 
     async def run(self) -> None:
         """Follow the source until cancelled."""
@@ -124,6 +130,7 @@ class Reflector:
             return self._failed(error)
 
     def _failed(self, error: KubernetesError) -> float:
+        self._refused = _is_refusal(error)
         sentence = self._sentence(error)
         if sentence != self._error:
             logger.warning("%s", sentence)
@@ -135,7 +142,7 @@ class Reflector:
     def _sentence(self, error: KubernetesError) -> str:
         verb = "watch" if self._version else "list"
         where = f"{self._source.resource} in namespace {self._source.namespace}"
-        if isinstance(error, Denied) and error.status == 403:
+        if _is_refusal(error):
             return f"this account may not {verb} {where}: {error.message}"
         if isinstance(error, Unauthorized):
             return f"the credentials are not accepted for {verb} {where}: {error.message}"
@@ -203,6 +210,7 @@ class Reflector:
         """Apply one event, or note that the watch was accepted; return whether the server said something."""
         if not line:
             self._watching = True
+            self._refused = False
             if self._error:
                 self._error = ""
                 self._on_change()
@@ -255,6 +263,10 @@ class Reflector:
         if self.malformed == 1:
             where = f"{self._source.resource} of namespace {self._source.namespace}"
             logger.warning("%s among the %s cannot be understood and is left out (further ones unsaid)", what, where)
+
+
+def _is_refusal(error: KubernetesError) -> bool:
+    return isinstance(error, Denied) and error.status == 403
 
 
 async def _events(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -39,7 +39,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     keeper = None if FORWARDED_BY in request.headers else _keeper(site, task)
     if keeper is not None:
         return await _relay(request, keeper)
-    chunks = _written(behind(wish.place, _records(site, task.task_id, wish)), wish, media_type)
+    chunks = _written(behind(wish.place, _records(site, task, wish)), wish, media_type)
     return await stream(request, chunks, content_type=media_type)
 
 
@@ -119,16 +119,16 @@ async def _relay(request: web.Request, url: str) -> web.StreamResponse:
 # --- this node's own ---------------------------------------------------------------------------------
 
 
-async def _records(site: Site, task_id: str, wish: _Wish) -> AsyncIterator[Record]:
-    number, follow = wish.attempt, wish.follow
-    output = site.output.find(task_id, number)
+async def _records(site: Site, task: Task, wish: _Wish) -> AsyncIterator[Record]:
+    task_id, number, follow = task.task_id, wish.attempt, wish.follow
+    output = site.output.find(task_id, task.sequence, number)
     while output is None and follow:
         if _keeper(site, find_task(site, task_id)) is not None:
             return  # Another node has it by now; without an end the client asks again, and is led there.
         if not _may_come(site, task_id, number):
             break
         await site.feed.wait_for_task(task_id, FOLLOW_POLL_S)
-        output = site.output.find(task_id, number)
+        output = site.output.find(task_id, task.sequence, number)
     if output is None:
         for record in _from_row(find_task(site, task_id), wish):
             yield record

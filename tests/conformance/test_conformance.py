@@ -76,6 +76,20 @@ async def test_the_executors_client_creates_gets_and_deletes(kube: Target, name:
     assert await kube.client.delete_job(kube.namespace, name, made["metadata"]["uid"]) is None
 
 
+async def test_a_pod_outlives_its_job_by_default_until_the_executors_client_deletes_it(kube: Target, name: str) -> None:
+    await kube.create(manifest(name, "sleep 60"))
+    pod = await kube.runs(name)
+    uid = pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"]
+    await kube.delete(name)
+    await kube.is_gone(f"{kube.jobs}/{name}")
+    await kube.client.delete_pod(kube.namespace, pod["metadata"]["name"], "another")
+    (orphan,) = await kube.client.list_pods(kube.namespace, uid)
+    assert "deletionTimestamp" not in orphan["metadata"]
+    for _ in range(2):
+        await kube.client.delete_pod(kube.namespace, pod["metadata"]["name"], pod["metadata"]["uid"])
+        await kube.is_gone(f"{kube.pods}/{pod['metadata']['name']}")
+
+
 async def test_a_job_cannot_be_created_in_a_namespace_that_is_not_there(kube: Target, name: str) -> None:
     answer = await kube.call("POST", "/apis/batch/v1/namespaces/nope/jobs", manifest(name))
     assert answer.refusal == (404, "NotFound", 'namespaces "nope" not found')

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from raftsman.executor.deeds import Deeds
 from raftsman.executor.manifest import job_name
-from raftsman.executor.output import KeepLimits, OutputStore
+from raftsman.executor.output import KeepLimits, Output, OutputStore
 from raftsman.executor.worker import Worker
 from raftsman.raft.codec import pack_spec
 from raftsman.raft.commands import (
@@ -22,6 +22,7 @@ from raftsman.raft.commands import (
     Cancel,
     Command,
     Expire,
+    Forget,
     FoundCluster,
     MemberBack,
     MemberJoined,
@@ -138,7 +139,9 @@ class Executors:
             if not isinstance(await replica.propose(Barrier()), Applied):
                 return False
             current = replica.table.live.get(task.task_id)
-            return current is not None and current.stop is None and current.node == replica.node
+            if current is None or current.stop is not None or current.node != replica.node:
+                return False
+            return current.sequence == task.sequence
 
         return Deeds(
             cluster=lambda: replica.table.cluster_uuid,
@@ -178,6 +181,10 @@ class Executors:
         """Let a timeout pass."""
         self._append(Expire(task_id=TaskId(task_id), attempt=1, kind=kind))
 
+    def forget(self, task_id: str) -> None:
+        """Let the time pass for which an ended task is kept: its id is free again."""
+        self._append(Forget(task_ids=(TaskId(task_id),)))
+
     def _append(self, command: Command) -> None:
         verdict = self.log.append(command)
         assert not isinstance(verdict, Refused), verdict
@@ -189,6 +196,10 @@ class Executors:
         task = self.log.table.task(task_id)
         assert task is not None
         return task
+
+    def output(self, node: str, task_id: str) -> Output | None:
+        """Return what *node* has of the output of the task's attempt."""
+        return self.nodes[node].output.find(task_id, self.task(task_id).sequence, 1)
 
     def made(self, task_id: str) -> list[str]:
         """Return the UIDs of all Jobs that the task's attempt ever had."""

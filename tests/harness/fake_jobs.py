@@ -77,6 +77,8 @@ class FakeContext:
         """The name of a Job for every Pod that ever ran."""
         self.times_to_live: list[tuple[str, int, Instant]] = []
         self.mirrors: list[FakeMirror] = []
+        self.holds = False
+        """Whether a finalizer holds every Job that is deleted."""
 
     def create(self, namespace: str, manifest: Json) -> Json:
         name = manifest["metadata"]["name"]
@@ -114,6 +116,21 @@ class FakeContext:
         job = self.jobs.pop((namespace, name))
         self._remove_pod(job)
         self._show_job(job, gone=True)
+
+    def orphan(self, namespace: str, name: str) -> None:
+        """Take the Job away and not its Pod, as the API does unless it is told otherwise."""
+        self._show_job(self.jobs.pop((namespace, name)), gone=True)
+
+    def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        pod = self.pod_named(name)
+        if pod is not None and pod.body["metadata"]["uid"] == uid and "deletionTimestamp" not in pod.body["metadata"]:
+            job_uid = pod.body["metadata"]["labels"]["batch.kubernetes.io/controller-uid"]
+            self._delete_pod({"metadata": {"namespace": namespace, "name": "", "uid": job_uid}})
+
+    def release(self, namespace: str, name: str) -> None:
+        """Let the deleted Job go that a finalizer held."""
+        self.holds = False
+        self._remove_job(self.jobs[namespace, name])
 
     def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         job = self.jobs.get((namespace, name))
@@ -224,7 +241,7 @@ class FakeContext:
             del self.pods[uid]
 
     def _remove_job(self, job: Json) -> None:
-        if self._there(job):
+        if self._there(job) and not self.holds:
             del self.jobs[job["metadata"]["namespace"], job["metadata"]["name"]]
             self._show_job(job, gone=True)
 
@@ -273,7 +290,11 @@ class FakeMirror:
 
     @property
     def error(self) -> str:
-        return "" if self._listed else "cannot list jobs: connection refused"
+        return "" if self._listed else self.refusal or "cannot list jobs: connection refused"
+
+    @property
+    def refusal(self) -> str:
+        return "" if self._listed else self._link.refusal
 
     @property
     def jobs(self) -> Mapping[str, Json]:
@@ -294,7 +315,7 @@ class FakeMirror:
         """Trust nothing until everything is listed anew, which needs the link."""
         self._listed = False
         self._list_number += 1
-        if self._link.up:
+        if self._link.up and not self._link.refusal:
             asyncio.get_running_loop().call_later(LIST_S, self._list, self._list_number)
 
     def tell(self, kind: str, body: Json, *, gone: bool) -> None:
@@ -350,6 +371,9 @@ class FakeJobs:
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> Json | None:
         return await self._link.call("delete", lambda: self._context.delete(namespace, name, uid))
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        await self._link.call("delete pod", lambda: self._context.delete_pod(namespace, name, uid))
 
     async def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         await self._link.call("patch", lambda: self._context.set_ttl(namespace, name, uid, seconds))

@@ -58,6 +58,8 @@ class Link:
 
     def __init__(self) -> None:
         self.up = True
+        self.refusal = ""
+        """Why nothing may be listed."""
         self.lag_s = 0.005
         """How long the mirror takes to show a change."""
         self.faults: dict[str, deque[Fault]] = {}
@@ -75,6 +77,11 @@ class Link:
         self.up = up
         for mirror in self.mirrors:
             mirror.start_over()
+
+    def refuse(self, refusal: str) -> None:
+        """Let nothing be listed any more, or ("") everything again."""
+        self.refusal = refusal
+        self.set_up(self.up)
 
     async def call(self, verb: str, effect: Callable[[], T]) -> T:
         """Have *effect* at the other end, as far as faults allow. A caller that is cancelled does not stop it."""

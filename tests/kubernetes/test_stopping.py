@@ -21,6 +21,8 @@ ENDLESS = "while true; do sleep 0.2; done"
 OBEDIENT = f"trap 'echo told to go; exit 0' TERM; echo begun; {ENDLESS}"
 """Ends with 0 when it is told to: which must not make a stopped task completed."""
 
+ENDS_OR_NOT = ("sleep 12; echo result; exit 3", ENDLESS)
+
 
 @pytest.fixture(scope="module")
 def submitted(client: Client, places: Places) -> Mapping[str, str]:
@@ -54,6 +56,12 @@ def output_of(client: Client, task_id: str) -> tuple[list[str], str, str]:
     *lines, end = client.logs(task_id)
     assert isinstance(end, LogEnd)
     return [each.line for each in lines if isinstance(each, LogLine)], end.end, end.reason
+
+
+def goes_on(client: Client, task_id: str) -> None:
+    """Wait until the task says that it has a Pod and no Job."""
+    told = "its Job was deleted, its Pod goes on"
+    eventually(lambda: client.get(task_id)["reason"] == told, within_s=10, what="the task says so")
 
 
 def nothing_is_left(place: Place, task_id: str) -> bool:
@@ -142,3 +150,20 @@ def test_what_has_ended_cannot_be_cancelled(client: Client, submitted: Mapping[s
     with pytest.raises(Conflict, match="failed"):
         client.cancel(submitted["start"])
     assert client.get(submitted["start"]) == before
+
+
+def test_a_job_that_is_deleted_without_its_pod_leaves_the_attempt_to_the_pod(
+    client: Client, places: Places, ended: Ended
+) -> None:
+    place, kube = places[0], places[0].kube
+    ends, stopped = (client.submit(place.shell(new_id("orphan"), script))["taskId"] for script in ENDS_OR_NOT)
+    for task_id in (ends, stopped):
+        runs(client, task_id)
+        kube.run("delete", "job", f"task-{task_id}-1", "-n", place.namespace, "--cascade=orphan")
+    for task_id in (ends, stopped):
+        goes_on(client, task_id)
+    client.cancel(stopped)
+    assert ended(stopped)["state"] == "cancelled"
+    assert nothing_is_left(place, stopped)
+    task = ended(ends)
+    assert (task["state"], task["exitCode"], task["stderrTail"]) == ("failed", 3, "result")

@@ -3,6 +3,7 @@
 import msgspec
 
 from raftsman.executor.jobs import (
+    ANNOTATION_SEQUENCE,
     ANNOTATION_TASK,
     LABEL_ATTEMPT,
     LABEL_CLUSTER,
@@ -58,10 +59,18 @@ def task(state: State = State.ASSIGNED, *, uid: str = "", stop: StopKind | None 
 
 
 def job(
-    uid: str = "u", *, ours: bool = True, deleted: str = "", ended_as: str = "", ended_at: str = "", **status: object
+    uid: str = "u",
+    *,
+    ours: bool = True,
+    sequence: int = 1,
+    deleted: str = "",
+    ended_as: str = "",
+    ended_at: str = "",
+    **status: object,
 ) -> Json:
     labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_CLUSTER: CLUSTER if ours else "another", LABEL_ATTEMPT: "1"}
-    metadata = {"name": "task-t-1", "uid": uid, "labels": labels, "annotations": {ANNOTATION_TASK: "t"}}
+    annotations = {ANNOTATION_TASK: "t", ANNOTATION_SEQUENCE: str(sequence)}
+    metadata = {"name": "task-t-1", "uid": uid, "labels": labels, "annotations": annotations}
     condition = {"type": ended_as, "status": "True", **({"lastTransitionTime": ended_at} if ended_at else {})}
     return {
         "metadata": {**metadata, **({"deletionTimestamp": deleted} if deleted else {})},

@@ -152,6 +152,17 @@ async def test_a_job_is_deleted_in_the_foreground_and_by_its_uid(bench: Bench) -
     assert body["preconditions"] == {"uid": "u"}
 
 
+async def test_a_pod_is_deleted_with_its_own_grace_by_its_uid_and_no_other(bench: Bench) -> None:
+    pod = "/api/v1/namespaces/batch/pods/p"
+    missing = Answer(404, status_object(404, "NotFound", 'pods "p" not found'))
+    another = Answer(409, status_object(409, "Conflict", "the UID does not match"))
+    bench.server.script("DELETE", pod, Answer(200, {"kind": "Pod"}), missing, another)
+    for _ in range(3):
+        await bench.jobs.delete_pod("batch", "p", "u")
+    body = bench.server.received("DELETE", pod)[0].body
+    assert (body["preconditions"], body.get("gracePeriodSeconds")) == ({"uid": "u"}, None)
+
+
 async def test_a_job_of_another_uid_is_not_deleted(bench: Bench) -> None:
     bench.server.script("DELETE", JOB, Answer(409, status_object(409, "Conflict", "the UID does not match")))
     with pytest.raises(Conflict):

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftsman.executor.jobs import Json
-from raftsman.executor.manifest import DEADLINE_SLACK_S, TTL_SAFETY_S, build_job, is_ours, job_name, label_value
+from raftsman.executor.manifest import (
+    DEADLINE_SLACK_S,
+    TTL_SAFETY_S,
+    build_job,
+    is_earlier,
+    is_ours,
+    job_name,
+    label_value,
+)
 from raftsman.raft.records import (
     Attempt,
     Instant,
@@ -47,10 +55,15 @@ def built(
         timeout_ms=timeout_ms,
         start_timeout_ms=start_timeout_ms,
     )
+    return build_job(row(task_id, number, spec=spec), spec, cluster=CLUSTER, pod_security=profile)
+
+
+def row(task_id: str = "train-7", number: int = 1, *, sequence: int = 12, spec: TaskSpec | None = None) -> Task:
+    spec = spec or TaskSpec(type="k8s_job")
     attempt = Attempt(
         number=number, node=NodeId("alpha"), context="prod-eu", namespace="batch", assigned_at=Instant(1_000)
     )
-    task = Task(
+    return Task(
         task_id=TaskId(task_id),
         spec=b"",
         type="k8s_job",
@@ -62,10 +75,9 @@ def built(
         submitter_node="alpha",
         principal="",
         submitted_at=Instant(0),
-        sequence=1,
+        sequence=sequence,
         attempt=attempt,
     )
-    return build_job(task, spec, cluster=CLUSTER, pod_security=profile)
 
 
 def with_template(template: Json, *, profile: str = "none", environment: tuple[tuple[str, str], ...] = ()) -> Json:
@@ -157,7 +169,12 @@ def test_the_whole_job_of_a_small_task() -> None:
         "raftsman.dev/task-id": "train-7",
         "raftsman.dev/attempt": "1",
     }
-    annotations = {"raftsman.dev/task": "train-7", "raftsman.dev/attempt": "1", "raftsman.dev/context": "prod-eu"}
+    annotations = {
+        "raftsman.dev/task": "train-7",
+        "raftsman.dev/sequence": "12",
+        "raftsman.dev/attempt": "1",
+        "raftsman.dev/context": "prod-eu",
+    }
     assert built(k8s_job, environment=(("SEED", "7"),)) == {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -361,7 +378,7 @@ def test_every_job_is_json_is_ours_and_runs_once(
 ) -> None:
     job = built(k8s_job, task_id=task_id, number=number, profile="baseline", environment=environment)
     assert json.loads(json.dumps(job)) == job
-    assert is_ours(job, cluster=CLUSTER, task_id=task_id, attempt=number)
+    assert is_ours(job, row(task_id, number), cluster=CLUSTER)
     assert {"suspend", "managedBy", "podFailurePolicy", "podReplacementPolicy"}.isdisjoint(job["spec"])
     assert (job["spec"]["backoffLimit"], pod_of(job)["restartPolicy"]) == (0, "Never")
     assert [each["name"] for each in pod_of(job)["containers"]].count("task") == 1
@@ -371,24 +388,38 @@ def test_every_job_is_json_is_ours_and_runs_once(
 
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        {"cluster": "another"},
-        {"task_id": "train-8"},
-        {"attempt": 2},
-    ],
-    ids=str,
+    ("task", "cluster"),
+    [(row(), "another"), (row("train-8"), CLUSTER), (row(number=2), CLUSTER)],
+    ids=["cluster", "task", "attempt"],
 )
-def test_a_job_of_another_cluster_task_or_attempt_is_not_adopted(other: Json) -> None:
-    assert not is_ours(built(), **{"cluster": CLUSTER, "task_id": "train-7", "attempt": 1, **other})
+def test_a_job_of_another_cluster_task_or_attempt_is_not_adopted(task: Task, cluster: str) -> None:
+    assert not is_ours(built(), task, cluster=cluster)
+    assert not is_earlier(built(), task, cluster=cluster)
+
+
+def test_a_job_of_an_earlier_or_later_task_of_the_same_id_is_not_adopted() -> None:
+    later, earlier = row(sequence=13), row(sequence=11)
+    assert not is_ours(built(), later, cluster=CLUSTER)
+    assert is_earlier(built(), later, cluster=CLUSTER)
+    assert not is_ours(built(), earlier, cluster=CLUSTER)
+    assert not is_earlier(built(), earlier, cluster=CLUSTER), "this node's table is behind"
 
 
 @pytest.mark.parametrize("stranger", [{}, {"metadata": None}, {"metadata": {"labels": None, "annotations": None}}])
 def test_a_strangers_job_is_not_adopted(stranger: Json) -> None:
-    assert not is_ours(stranger, cluster=CLUSTER, task_id="train-7", attempt=1)
+    assert not is_ours(stranger, row(), cluster=CLUSTER)
+    assert not is_earlier(stranger, row(), cluster=CLUSTER)
+
+
+@pytest.mark.parametrize("number", [None, "", "x", "1" * 5_000, 12])
+def test_a_job_without_a_readable_number_is_not_adopted(number: object) -> None:
+    job = built()
+    job["metadata"]["annotations"]["raftsman.dev/sequence"] = number
+    assert not is_ours(job, row(), cluster=CLUSTER)
+    assert not is_earlier(job, row(), cluster=CLUSTER)
 
 
 def test_adoption_compares_the_whole_id_not_its_label() -> None:
     job = built()
     job["metadata"]["annotations"]["raftsman.dev/task"] = "Train.7"
-    assert not is_ours(job, cluster=CLUSTER, task_id="train-7", attempt=1)
+    assert not is_ours(job, row(), cluster=CLUSTER)

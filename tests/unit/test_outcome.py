@@ -327,7 +327,7 @@ def test_a_pod_that_ended_well_after_an_eviction_completed_with_a_note() -> None
 def test_a_vanished_job_whose_pod_had_succeeded_completed() -> None:
     outcome = absent_outcome([pod(ended(0, "Completed"), phase="Succeeded")])
     assert (outcome.succeeded, outcome.exit_code) == (True, 0)
-    assert outcome.note == "its Job was deleted after it had ended"
+    assert outcome.note == "its Job was deleted, but its Pod had ended"
 
 
 def test_a_vanished_job_whose_pod_had_failed_has_its_cause() -> None:
@@ -377,6 +377,16 @@ def test_a_vanished_job_of_which_nothing_was_seen_is_never_a_success() -> None:
         ),
         (Denied('jobs.batch "x" is forbidden: some other policy', status=403), Cause.FORBIDDEN),
         (Denied('admission webhook "w" denied the request: no', status=403), Cause.ADMISSION_DENIED),
+        (Denied('admission webhook "w" denied the request: no', status=400), Cause.ADMISSION_DENIED),
+        (Conflict('admission webhook "w" denied the request: no', status=409), Cause.ADMISSION_DENIED),
+        (
+            Denied(
+                "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
+                status=422,
+                reason="Invalid",
+            ),
+            Cause.ADMISSION_DENIED,
+        ),
         (Denied('jobs.batch "x" is forbidden: failed quota: q: must specify …', status=403), Cause.QUOTA_EXCEEDED),
     ],
 )

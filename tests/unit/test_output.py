@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,27 +100,27 @@ def look(kept: KeptLines, mark: Mark, seen_bytes: int) -> tuple[Mark, int]:
 
 
 async def test_the_first_and_the_last_lines_are_kept_and_the_bytes_between_them_counted(tmp_path: Path) -> None:
-    output = OutputStore(tmp_path, NARROW).open("t", 1)
+    output = OutputStore(tmp_path, NARROW).open("t", 5, 1)
     fill(output, 10)
     output.finish("complete")
     assert await texts(output) == ["line 0000", "line 0001", 6 * 10, "line 0008", "line 0009", "[complete]"]
 
 
 async def test_a_line_that_does_not_fit_closes_the_head(tmp_path: Path) -> None:
-    output = OutputStore(tmp_path, NARROW).open("t", 1)
+    output = OutputStore(tmp_path, NARROW).open("t", 5, 1)
     for line in (b"a", b"b" * 90, b"c"):
         output.append(AT, "stdout", line)
     assert await texts(output) == ["a", 91, "c"]
 
 
 async def test_a_long_line_is_cut_and_says_how_much_is_missing(store: OutputStore) -> None:
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     output.append(AT, "stdout", b"x" * (LINE_BYTES + 5), beyond_bytes=7)
     assert await texts(output) == ["x" * LINE_BYTES + "… [12 bytes cut]"]
 
 
 async def test_bytes_that_are_no_utf8_are_replaced_and_others_left_alone(store: OutputStore) -> None:
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     output.append("", "stdout", b"\xff\x00\r")
     output.append(AT, "stderr", b"")
     assert [each async for each in output.read()] == [
@@ -132,7 +133,7 @@ async def test_bytes_that_are_no_utf8_are_replaced_and_others_left_alone(store: 
 
 
 async def test_an_output_that_has_not_ended_is_read_without_an_end(store: OutputStore) -> None:
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     fill(output, 1)
     assert await texts(output) == ["line 0000"]
     assert output.end is None
@@ -150,13 +151,13 @@ async def test_an_output_that_has_not_ended_is_read_without_an_end(store: Output
     ],
 )
 async def test_tail_counts_lines_from_the_end(tmp_path: Path, tail: int, seen: list[str | int]) -> None:
-    output = OutputStore(tmp_path, NARROW).open("t", 1)
+    output = OutputStore(tmp_path, NARROW).open("t", 5, 1)
     fill(output, 10)
     assert await texts(output, tail=tail) == seen
 
 
 async def test_one_stream_is_read_alone_and_its_tail_counts_its_lines_only(tmp_path: Path) -> None:
-    output = OutputStore(tmp_path, KeepLimits(head_bytes=200, tail_bytes=300)).open("train-7", 1)
+    output = OutputStore(tmp_path, KeepLimits(head_bytes=200, tail_bytes=300)).open("train-7", 5, 1)
     for n in range(30):
         output.append(at_second(n), "stderr" if n % 3 == 0 else "stdout", b"%02d" % n)
     output.finish("complete")
@@ -173,7 +174,7 @@ async def test_one_stream_is_read_alone_and_its_tail_counts_its_lines_only(tmp_p
 
 
 async def test_since_shows_what_is_not_older_and_no_cut_before_it(tmp_path: Path) -> None:
-    output = OutputStore(tmp_path, NARROW).open("t", 1)
+    output = OutputStore(tmp_path, NARROW).open("t", 5, 1)
     for second in range(10, 22):
         output.append(at_second(second), "stdout", b"%d" % second)
     assert await texts(output, since=at_second(11)) == ["11", "12", 6 * 3, "19", "20", "21"]
@@ -182,11 +183,11 @@ async def test_since_shows_what_is_not_older_and_no_cut_before_it(tmp_path: Path
 
 async def test_since_that_is_no_instant_is_a_value_error(store: OutputStore) -> None:
     with pytest.raises(ValueError, match="no RFC 3339"):
-        await texts(store.open("t", 1), since="today")
+        await texts(store.open("t", 5, 1), since="today")
 
 
 async def test_every_follower_gets_each_line_and_the_end(store: OutputStore) -> None:
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     fill(output, 1)
     followers = [asyncio.create_task(texts(output, follow=True)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -198,7 +199,7 @@ async def test_every_follower_gets_each_line_and_the_end(store: OutputStore) -> 
 
 
 async def test_a_slow_follower_misses_what_the_ring_dropped_and_goes_on(tmp_path: Path) -> None:
-    output = OutputStore(tmp_path, KeepLimits(head_bytes=0, tail_bytes=100)).open("t", 1)
+    output = OutputStore(tmp_path, KeepLimits(head_bytes=0, tail_bytes=100)).open("t", 5, 1)
     fill(output, 2)
     reading = output.read(follow=True)
     first = await anext(reading)
@@ -212,7 +213,7 @@ async def test_a_slow_follower_misses_what_the_ring_dropped_and_goes_on(tmp_path
 
 
 async def test_nothing_is_added_after_the_end_and_the_first_end_counts(store: OutputStore) -> None:
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     output.finish("complete")
     output.finish("truncated", "late")
     fill(output, 1)
@@ -223,7 +224,7 @@ async def test_nothing_is_added_after_the_end_and_the_first_end_counts(store: Ou
 
 
 async def test_the_tail_text_has_the_last_whole_lines_that_fit(store: OutputStore) -> None:
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     fill(output, 3)
     assert output.tail_text(len("line 0001\nline 0002")) == "line 0001\nline 0002"
     assert output.tail_text(len("line 0001\nline 0002") - 1) == "line 0002"
@@ -231,14 +232,14 @@ async def test_the_tail_text_has_the_last_whole_lines_that_fit(store: OutputStor
 
 
 async def test_of_a_last_line_that_does_not_fit_the_tail_text_has_the_end(store: OutputStore) -> None:
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     output.append(AT, "stdout", "ä".encode() * 50 + b"end")
     assert output.tail_text(10) == "…ääend"
     assert output.tail_text(2) == ""
 
 
 async def test_the_tail_text_does_not_reach_over_a_gap(tmp_path: Path) -> None:
-    output = OutputStore(tmp_path, NARROW).open("t", 1)
+    output = OutputStore(tmp_path, NARROW).open("t", 5, 1)
     fill(output, 10)
     assert output.tail_text() == "line 0008\nline 0009"
 
@@ -256,11 +257,11 @@ def test_the_tail_text_never_exceeds_its_limit(lines: list[bytes], limit: int) -
 
 async def test_an_ended_output_reads_the_same_after_a_restart(tmp_path: Path) -> None:
     store = OutputStore(tmp_path, NARROW)
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     fill(output, 9)
     output.append("", "stdout", b"\xff \r\x00")
     output.finish("truncated", "the Pod is gone")
-    again = OutputStore(tmp_path, NARROW).find("t", 1)
+    again = OutputStore(tmp_path, NARROW).find("t", 5, 1)
     assert again is not None
     assert again.end == End("truncated", "the Pod is gone")
     for tail in (None, 0, 1, 4, 9):
@@ -269,42 +270,42 @@ async def test_an_ended_output_reads_the_same_after_a_restart(tmp_path: Path) ->
 
 
 async def test_an_output_that_was_open_when_the_node_was_killed_is_truncated(tmp_path: Path) -> None:
-    output = OutputStore(tmp_path, NARROW).open("t", 1)
+    output = OutputStore(tmp_path, NARROW).open("t", 5, 1)
     fill(output, 10)
     output.flush()
-    with (tmp_path / "t" / "1" / "draft").open("ab") as draft:
+    with (tmp_path / "t" / "5-1" / "draft").open("ab") as draft:
         draft.write(b"2026-01-02T03:04")  # Torn in the middle of a record.
-    again = OutputStore(tmp_path, NARROW).find("t", 1)
+    again = OutputStore(tmp_path, NARROW).find("t", 5, 1)
     assert again is not None
     assert again.end == End("truncated", "the node was restarted")
     assert await texts(again, follow=True) == ["line 0000", "line 0001", "[truncated]"]
 
 
 async def test_a_torn_final_file_is_no_output(tmp_path: Path) -> None:
-    folder = tmp_path / "t" / "1"
+    folder = tmp_path / "t" / "5-1"
     folder.mkdir(parents=True)
     (folder / "output").write_bytes(b"\0" * 10)
-    assert OutputStore(tmp_path, ROOMY).find("t", 1) is None
+    assert OutputStore(tmp_path, ROOMY).find("t", 5, 1) is None
 
 
 async def test_the_head_goes_to_disk_by_itself(store: OutputStore, tmp_path: Path) -> None:
-    output = store.open("t", 1)
+    output = store.open("t", 5, 1)
     for _ in range(5):
         output.append(AT, "stdout", b"x" * LINE_BYTES)
-    assert (tmp_path / "t" / "1" / "draft").stat().st_size >= 4 * LINE_BYTES
+    assert (tmp_path / "t" / "5-1" / "draft").stat().st_size >= 4 * LINE_BYTES
     output.finish("complete")
-    assert names_in(tmp_path / "t" / "1") == ["output"]
+    assert names_in(tmp_path / "t" / "5-1") == ["output"]
 
 
 async def test_a_closing_store_writes_what_it_holds(store: OutputStore, tmp_path: Path) -> None:
-    fill(store.open("t", 1), 1)
+    fill(store.open("t", 5, 1), 1)
     store.close()
-    assert (tmp_path / "t" / "1" / "draft").read_bytes() == f"{AT} stdout line 0000\n".encode()
+    assert (tmp_path / "t" / "5-1" / "draft").read_bytes() == f"{AT} stdout line 0000\n".encode()
 
 
 async def test_a_disk_that_refuses_costs_no_reader_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("where the folder should be")
-    output = OutputStore(tmp_path / "file", ROOMY).open("t", 1)
+    output = OutputStore(tmp_path / "file", ROOMY).open("t", 5, 1)
     fill(output, 1)
     output.flush()
     fill(output, 1, start=1)
@@ -314,69 +315,70 @@ async def test_a_disk_that_refuses_costs_no_reader_a_line(tmp_path: Path, caplog
 
 
 async def test_an_open_output_is_found_itself_and_an_unknown_one_is_none(store: OutputStore) -> None:
-    output = store.open("t", 1)
-    assert store.find("t", 1) is output
-    assert store.find("t", 2) is None
-    assert store.find("T", 1) is None
+    output = store.open("t", 5, 1)
+    assert store.find("t", 5, 1) is output
+    assert store.find("t", 5, 2) is None
+    assert store.find("T", 5, 1) is None
 
 
 async def test_opening_an_attempt_again_starts_empty_and_ends_the_earlier_output(store: OutputStore) -> None:
-    earlier = store.open("t", 1)
+    earlier = store.open("t", 5, 1)
     fill(earlier, 1)
     earlier.flush()
     reader = asyncio.create_task(texts(earlier, follow=True))
     await asyncio.sleep(0)
-    later = store.open("t", 1)
+    later = store.open("t", 5, 1)
     fill(later, 1, start=7)
     assert await reader == ["line 0000", "[truncated]"]
     later.finish("complete")
-    found = store.find("t", 1)
+    found = store.find("t", 5, 1)
     assert found is not None
     assert await texts(found) == ["line 0007", "[complete]"]
 
 
-async def test_a_forgotten_task_leaves_nothing(store: OutputStore, tmp_path: Path) -> None:
-    ended, opened = store.open("t", 1), store.open("t", 2)
-    fill(ended, 1)
-    ended.finish("complete")
-    fill(opened, 1)
-    store.forget("t")
-    assert opened.end == End("truncated", "its task was forgotten")
-    assert store.find("t", 1) is None
-    assert store.find("t", 2) is None
-    assert names_in(tmp_path) == []
+async def test_an_id_that_is_used_again_has_no_output_of_the_earlier_task(store: OutputStore) -> None:
+    earlier = store.open("t", 5, 1)
+    fill(earlier, 1)
+    assert store.find("t", 6, 1) is None
+    earlier.finish("complete")
+    assert store.find("t", 6, 1) is None
+    fill(store.open("t", 6, 1), 1, start=7)
+    found = store.find("t", 5, 1)
+    assert found is not None
+    assert await texts(found) == ["line 0000", "[complete]"]
 
 
-async def test_an_output_that_was_swept_while_somebody_held_it_says_so(store: OutputStore) -> None:
-    store.open("t", 1).finish("complete")
-    held = store.find("t", 1)
-    store.forget("t")
+async def test_an_output_that_was_swept_while_somebody_held_it_says_so(tmp_path: Path) -> None:
+    store = OutputStore(tmp_path, KeepLimits(total_bytes=0))
+    store.open("t", 5, 1).finish("complete")
+    held = store.find("t", 5, 1)
+    await store.sweep()
     assert held is not None
     assert [each async for each in held.read()] == [End("unavailable", "it is no longer kept")]
 
 
 async def test_a_sweep_removes_the_oldest_ended_outputs_and_no_open_one(tmp_path: Path) -> None:
     store = OutputStore(tmp_path, KeepLimits(total_bytes=350))
-    opened = store.open("opened", 1)
+    opened = store.open("opened", 5, 1)
     fill(opened, 2)
     opened.flush()
-    os.utime(tmp_path / "opened" / "1", (1, 1))
+    os.utime(tmp_path / "opened" / "5-1", (1, 1))
     for age, task_id in enumerate(["newest", "middle", "oldest"]):
-        output = store.open(task_id, 1)
+        output = store.open(task_id, 5, 1)
         fill(output, 2)
         output.finish("complete")
-        os.utime(tmp_path / task_id / "1", (1000 - age, 1000 - age))
+        os.utime(tmp_path / task_id / "5-1", (1000 - age, 1000 - age))
     await store.sweep()
     assert names_in(tmp_path) == ["newest", "opened"]
 
 
 def test_a_task_whose_output_goes_while_the_disk_is_looked_at_is_left_out(store: OutputStore, tmp_path: Path) -> None:
     for number in range(5):
-        store.open(f"t{number}", 1).finish("complete")
+        store.open(f"t{number}", 1, 1).finish("complete")
     found = stored_outputs(tmp_path)
     first = next(found).folder.parent.name
     gone = next(name for name in ("t0", "t4") if name != first)
-    store.forget(gone)
+    shutil.rmtree(tmp_path / gone)
     assert {first, *(each.folder.parent.name for each in found)} == {f"t{number}" for number in range(5)} - {gone}
 
 
@@ -397,4 +399,4 @@ async def test_a_sweep_that_fails_is_counted_and_not_the_last(tmp_path: Path, mo
 @pytest.mark.parametrize("task_id", ["", "..", ".hidden", "a/b", "a" * 129])
 def test_what_is_no_task_id_never_becomes_a_path(store: OutputStore, task_id: str) -> None:
     with pytest.raises(ValueError, match="no task id"):
-        store.open(task_id, 1)
+        store.open(task_id, 5, 1)

@@ -57,6 +57,9 @@ class ScriptedLog:
     async def delete_job(self, namespace: str, name: str, uid: str) -> Json | None:
         raise NotImplementedError
 
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        raise NotImplementedError
+
     async def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         raise NotImplementedError
 

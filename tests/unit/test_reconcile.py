@@ -7,13 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raftsman.executor.jobs import LABEL_CLUSTER, Json
+from raftsman.executor.jobs import ANNOTATION_SEQUENCE, LABEL_CLUSTER, Json
 from raftsman.executor.outcome import Outcome
 from raftsman.executor.reconcile import (
     BLIND_MS,
     EVIDENCE_MS,
     NO_ADAPTER,
     ORPHAN_MS,
+    Clear,
     Conclude,
     Confirm,
     Create,
@@ -391,6 +392,7 @@ some_jobs = st.none() | st.builds(
     job,
     st.sampled_from(["u", "v", ""]),
     ours=st.booleans(),
+    sequence=st.integers(0, 2),
     deleted=stamps,
     ended_as=st.sampled_from(["", "Complete", "Failed", "FailureTarget"]),
     ended_at=stamps,
@@ -403,6 +405,7 @@ sights = st.builds(
     Sight,
     configured=st.booleans(),
     error=st.sampled_from(["", "", "gone"]),
+    refused=st.booleans(),
     job=some_jobs,
     pods=some_pods,
     departed=some_pods,
@@ -418,8 +421,10 @@ notes_of_all_kinds = st.builds(
     refusal=st.sampled_from([None, QUOTA, INVALID]),
     retry_at=instants,
     seen=st.sampled_from(["", "u", "v"]),
+    cleared=st.sampled_from(["", "u"]),
     vanished=st.booleans(),
     absent=st.booleans(),
+    orphans=some_pods.map(tuple),
     deletion=some_jobs,
     ended_since=instants,
 )
@@ -453,6 +458,13 @@ def test_no_look_creates_what_may_exist_or_deletes_what_is_not_the_attempts(
             assert sight.job["metadata"]["uid"] == uid
             bound = row.attempt.job_uid or notes.seen
             assert uid == bound if bound else sight.job["metadata"]["labels"][LABEL_CLUSTER] == CLUSTER
+        case Clear(uid):
+            assert row.stop is None
+            assert (row.attempt.job_uid, notes.seen) == ("", "")
+            assert sight.job is not None
+            metadata = sight.job["metadata"]
+            assert (metadata["uid"], metadata["labels"][LABEL_CLUSTER]) == (uid, CLUSTER)
+            assert metadata["annotations"][ANNOTATION_SEQUENCE] == "0"
         case Tell(report) | Conclude(report):
             assert (report.task_id, report.attempt, report.node) == ("t", 1, "alpha")
             assert isinstance(done, Conclude) == (report.signal in {Signal.SUCCEED, Signal.FAIL, Signal.GONE}), (
@@ -464,6 +476,6 @@ def test_no_look_creates_what_may_exist_or_deletes_what_is_not_the_attempts(
 
 @given(rows, sights, notes_of_all_kinds, st.integers(0, 1_000_000))
 def test_what_cannot_be_seen_neither_ends_nor_changes_anything(row: Task, sight: Sight, notes: Notes, ms: int) -> None:
-    blind = replace(sight, configured=True, error="gone")
+    blind = replace(sight, configured=True, error="gone", refused=False)
     done, _ = decide(row, blind, notes, at(ms), cluster=CLUSTER)
     assert done is None or (isinstance(done, Tell) and done.report.unreachable)

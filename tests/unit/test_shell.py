@@ -127,7 +127,7 @@ class Machine:
         return await self.ended()
 
     async def read(self, task_id: str = "t") -> list[LogLine | Cut | End]:
-        output = self.output.find(task_id, 1)
+        output = self.output.find(task_id, self.task(task_id).sequence, 1)
         assert output is not None
         return [record async for record in output.read()]
 
@@ -243,8 +243,8 @@ async def test_a_command_runs_in_its_directory(machine: Machine) -> None:
 
 async def test_both_streams_are_kept_apart_and_seen_while_it_runs(machine: Machine) -> None:
     machine.submit(f"echo out; echo err >&2; until [ -e {machine.root}/go ]; do sleep 0.01; done; printf last")
-    await until(lambda: machine.output.find("t", 1) is not None)
-    output = machine.output.find("t", 1)
+    await until(lambda: machine.output.find("t", machine.task().sequence, 1) is not None)
+    output = machine.output.find("t", machine.task().sequence, 1)
     assert output is not None
     seen = set()
     async for record in output.read(follow=True):

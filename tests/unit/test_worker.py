@@ -9,7 +9,7 @@ import pytest
 from raftsman.executor.jobs import Mirror
 from raftsman.raft.lifecycle import Cause, State
 from raftsman.raft.records import Instant
-from tests.harness.executors import CONTEXT, ODD_CONTEXT, TTL_S, Executors, play, played
+from tests.harness.executors import CONTEXT, NAMESPACE, ODD_CONTEXT, TTL_S, Executors, play, played
 from tests.harness.fake_jobs import FakeJobs, Life
 from tests.harness.fake_link import DOWN, LOST, Fault, denied, late, slow
 from tests.harness.fake_log import Trouble
@@ -62,7 +62,7 @@ async def test_a_task_runs_in_one_job_and_its_row_says_how_it_ended(executors: E
     assert task.attempt is not None
     assert [task.attempt.job_uid] == executors.made("t")
     assert executors.counted == {"created": 1}
-    output = node.output.find("t", 1)
+    output = executors.output("alpha", "t")
     assert output is not None
     assert output.end is not None
     assert (output.end.end, node.worker.errors) == ("complete", 0)
@@ -155,7 +155,7 @@ async def test_another_node_adopts_the_job_and_the_first_one_stops_looking(execu
     assert (task.state, task.node, task.output_tail) == (State.COMPLETED, "beta", "working\ndone")
     assert len(executors.made("t")) == 1
     assert len(executors.links["alpha"].calls) == before
-    output = alpha.output.find("t", 1)
+    output = executors.output("alpha", "t")
     assert output is not None
     assert output.end is not None
     assert (output.end.end, output.end.reason) == ("truncated", "another node took the attempt over")
@@ -165,7 +165,8 @@ async def test_another_node_adopts_the_job_and_the_first_one_stops_looking(execu
 @played
 async def test_an_attempt_that_went_to_another_node_and_back_is_followed_again(executors: Executors) -> None:
     executors.kubernetes.life = lambda _name: Life(runs_s=5.0)
-    alpha, _ = executors.start("alpha"), executors.start("beta")
+    executors.start("alpha")
+    executors.start("beta")
     executors.submit("t", "alpha")
     await executors.until(lambda: executors.task("t").state is State.RUNNING)
     executors.reassign("t", "beta")
@@ -174,7 +175,7 @@ async def test_an_attempt_that_went_to_another_node_and_back_is_followed_again(e
     task = await executors.ended("t")
     assert (task.state, task.node, task.output_tail) == (State.COMPLETED, "alpha", "working\ndone")
     assert len(executors.made("t")) == 1
-    output = alpha.output.find("t", 1)
+    output = executors.output("alpha", "t")
     assert output is not None
     assert output.end is not None
     assert output.end.end == "complete"
@@ -211,6 +212,62 @@ async def test_a_node_that_is_cut_off_makes_no_second_job_when_the_first_is_dele
     alpha.replica.cut_off(False)
 
 
+# --- an id that is used again --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lag_s", [0.005, 2.0])
+@pytest.mark.parametrize("restarts", [False, True], ids=["", "restarted"])
+def test_a_task_whose_id_was_used_before_runs_in_a_job_of_its_own(tmp_path: Path, lag_s: float, restarts: bool) -> None:
+    async def scene(executors: Executors) -> None:
+        executors.start("alpha")
+        executors.submit("t")
+        await executors.ended("t")
+        executors.forget("t")
+        executors.kubernetes.life = lambda _name: Life(exit_code=7, lines=("second",))
+        executors.links["alpha"].lag_s = lag_s
+        if restarts:
+            await executors.kill("alpha")
+            executors.start("alpha")
+        executors.submit("t")
+        task = await executors.ended("t")
+        assert (task.state, task.exit_code, task.output_tail) == (State.FAILED, 7, "second")
+        assert len(executors.made("t")) == 2
+
+    play(tmp_path, scene)
+
+
+@played
+async def test_a_task_waits_until_the_job_of_an_earlier_task_of_its_id_is_gone_and_says_so(
+    executors: Executors,
+) -> None:
+    executors.start("alpha")
+    executors.submit("t")
+    await executors.ended("t")
+    executors.forget("t")
+    executors.kubernetes.holds = True
+    executors.submit("t")
+    await executors.until(lambda: "Job of an earlier task of this id" in executors.task("t").reason, within_s=2)
+    await asyncio.sleep(20)
+    assert executors.links["alpha"].calls.count("delete") == 1
+    executors.kubernetes.release(NAMESPACE, "task-t-1")
+    task = await executors.ended("t")
+    assert (task.state, task.reason, len(executors.made("t"))) == (State.COMPLETED, "", 2)
+
+
+@played
+async def test_a_task_is_cancelled_although_the_job_of_an_earlier_task_of_its_id_stays(executors: Executors) -> None:
+    executors.start("alpha")
+    executors.submit("t")
+    await executors.ended("t")
+    executors.forget("t")
+    executors.kubernetes.holds = True
+    executors.submit("t")
+    await executors.until(lambda: bool(executors.task("t").reason))
+    executors.cancel("t")
+    assert (await executors.ended("t", within_s=2)).state is State.CANCELLED
+    assert len(executors.made("t")) == 1
+
+
 # --- output -----------------------------------------------------------------------------------
 
 
@@ -219,11 +276,11 @@ def test_output_that_cannot_be_fetched_changes_no_outcome(tmp_path: Path, exit_c
     async def scene(executors: Executors) -> None:
         executors.kubernetes.life = lambda _name: Life(exit_code=exit_code)
         executors.links["alpha"].plan("log", *[DOWN] * 1_000)
-        node = executors.start("alpha")
+        executors.start("alpha")
         executors.submit("t")
         task = await executors.ended("t", within_s=20)
         assert (task.state, task.exit_code, task.output_tail) == (state, exit_code, "")
-        await executors.until(lambda: (found := node.output.find("t", 1)) is not None and found.end is not None)
+        await executors.until(lambda: (found := executors.output("alpha", "t")) is not None and found.end is not None)
 
     play(tmp_path, scene)
 

@@ -103,8 +103,8 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
         ),
         "Forbidden": Blame(
             CONFIGURATION,
-            "raftsman's account may not create Jobs in the namespace",
-            "let raftsman's account create Jobs there; raftsman get contexts",
+            "raftsman's account may not see or create Jobs in the namespace",
+            "give raftsman's account the rights of its Role there; raftsman get contexts",
         ),
         "InvalidSpec": Blame(
             TASK, "the Kubernetes API does not accept the Job", "correct what Kubernetes names; raftsman describe {id}"
