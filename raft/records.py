@@ -102,10 +102,11 @@ class Attempt(Row, frozen=True, kw_only=True):
     """One try at a task. It has at most one Job, whose name follows from the task and *number*."""
 
     number: int
-    node: NodeId  # Who looks after it now; a reassignment changes this and nothing else.
+    node: NodeId  # Who looks after it now; a reassignment changes nothing of what it is or does.
     context: str
     namespace: str
     assigned_at: Instant
+    server: str = ""  # ``MemberContext.server`` of the cluster that it is in; "": not known.
     job_name: str = ""  # Empty until its node has seen the Job.
     job_uid: str = ""
     started_at: Instant | None = None  # By Kubernetes' clock.
@@ -220,7 +221,13 @@ class MemberContext(Row, frozen=True, kw_only=True):
     max_jobs: int = 1000  # Jobs of ours at a time, over all nodes.
     allow_host: bool = False  # hostPath, hostPID, hostNetwork and privileged in pod templates.
     labels: tuple[tuple[str, str], ...] = ()
-    server: str = ""  # Fingerprint of the API server's address and CA: the same name must mean the same cluster.
+    server: str = (
+        ""  # Fingerprint of the API server's address and CA: the same name may mean another cluster elsewhere.
+    )
+
+    def is_elsewhere(self, attempt: Attempt) -> bool:
+        """Whether this is known to be another cluster than the one that *attempt* is in."""
+        return "" not in (self.server, attempt.server) and self.server != attempt.server
 
 
 class Member(Row, frozen=True, kw_only=True):

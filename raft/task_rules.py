@@ -59,8 +59,14 @@ def _assign(table: Rows, entry: Entry, command: Assign) -> Edits | Refused:
         context=task.context,
         namespace=_namespace(task) or command.namespace,
         assigned_at=entry.at,
+        server=_server(table, command.node, task),
     )
     return Edits(tasks=(msgspec.structs.replace(task, state=state, attempt=attempt, reason=""),))
+
+
+def _server(table: Rows, node: NodeId, task: Task) -> str:
+    view = table.members[node].context(task.context)
+    return view.server if view else ""
 
 
 def _namespace(task: Task) -> str:
@@ -80,13 +86,23 @@ def _reassign(table: Rows, _entry: Entry, command: Reassign) -> Edits | Refused:
         return Refused(code="not-lost", detail=f"{command.from_node} answers, so it keeps {command.task_id}")
     if task.type in BOUND_TYPES and task.state is not State.ASSIGNED:  # Its start is in the log before it happens.
         return Refused(code="bound", detail=f"a {task.type} attempt that has started lives and dies with its node")
-    unable = _able_member(table, command.node, task)
+    unable = _able_member(table, command.node, task) or _elsewhere(table, command.node, task.attempt)
     if unable is not None:
         return unable
-    moved = msgspec.structs.replace(task.attempt, node=command.node)
+    server = task.attempt.server or _server(table, command.node, task)
+    moved = msgspec.structs.replace(task.attempt, node=command.node, server=server)
     taken = f"taken over by node {command.node}, because node {command.from_node} does not answer"
     reason = _stop_reason(task, task.stop) if task.stop else taken
     return Edits(tasks=(msgspec.structs.replace(task, attempt=moved, unreachable=False, reason=reason),))
+
+
+def _elsewhere(table: Rows, node: NodeId, attempt: Attempt) -> Refused | None:
+    """Refuse a node that would look for the attempt's Job in another cluster, and find or create the wrong one."""
+    view = table.members[node].context(attempt.context)
+    if view is None or not view.is_elsewhere(attempt):
+        return None
+    detail = f"{node} reaches another cluster under the name {attempt.context}"
+    return Refused(code="other-cluster", detail=detail)
 
 
 def _report(table: Rows, entry: Entry, command: Report) -> Edits | Refused:

@@ -23,6 +23,7 @@ HELP: Mapping[str, str] = {
     "slots-full": "wait until an attempt ends there, or raise the node's executor.slots",
     "context-missing": "give the node the context, in its settings or its kubeconfig",
     "context-unreachable": "see why the context does not answer, and mend that (raftsman get contexts)",
+    "other-cluster": "give the node a kubeconfig of the attempt's cluster: the same address and certificate authority",
     "context-full": "wait until a Job of ours ends there, or raise the context's max_jobs",
     "unknown-context": "name a context that a node has (raftsman get contexts)",
 }

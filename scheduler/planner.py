@@ -12,12 +12,24 @@ from raftsman.raft.commands import Assign, Reassign
 from raftsman.raft.lifecycle import State
 from raftsman.raft.records import BOUND_TYPES, Member, NodeId, Placement, Task
 from raftsman.raft.table import TaskTable
-from raftsman.scheduler.filters import CONTEXT_FILTERS, LOAD_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
+from raftsman.scheduler.filters import (
+    CONTEXT_FILTERS,
+    LOAD_FILTERS,
+    MOVE_FILTERS,
+    NODE_FILTERS,
+    ContextLoad,
+    Exclusion,
+    NodeFilter,
+)
 from raftsman.scheduler.queues import in_order
 from raftsman.scheduler.scores import SCORES
 
 MAX_ASSIGNMENTS = 500
 """Assignments of one plan: the next plan sees what became of them, and a burst does not hold up cancels and reports."""
+
+
+Exclusions = tuple[tuple[str, Exclusion], ...]
+"""Nodes or contexts that are excluded, by name, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +38,8 @@ class Waiting:
 
     code: str
     message: str
-    nodes: tuple[tuple[str, Exclusion], ...] = ()
-    contexts: tuple[tuple[str, Exclusion], ...] = ()
+    nodes: Exclusions = ()
+    contexts: Exclusions = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,8 @@ class Board:
     node_load: Counter[NodeId]
     context_load: Counter[str]
     bound_load: Counter[NodeId]  # Attempts that live in the node's own process.
-    candidates: dict[Wish, tuple[list[Member], tuple[tuple[str, Exclusion], ...]]] = field(default_factory=dict)
+    candidates: dict[Wish, tuple[list[Member], Exclusions]] = field(default_factory=dict)
+    takers: dict[tuple[Wish, str], tuple[list[Member], Exclusions]] = field(default_factory=dict)
     unmet: dict[Wish, Waiting] = field(default_factory=dict)
     """What cannot be had any more: while tasks are placed, room only shrinks."""
 
@@ -65,19 +78,31 @@ class Board:
                 board.count(task, task.attempt.node)
         return board
 
-    def able(self, task: Task) -> tuple[list[Member], tuple[tuple[str, Exclusion], ...]]:
+    def able(self, task: Task) -> tuple[list[Member], Exclusions]:
         """Return the members that may take *task*, and why the others may not. Equal wishes are looked at once."""
         key = wish_of(task)
         if key not in self.candidates:
-            able, excluded = [], []
-            for member in self.members:
-                exclusion = next((no for no in (rule(task, member) for rule in NODE_FILTERS) if no), None)
-                if exclusion is None:
-                    able.append(member)
-                else:
-                    excluded.append((member.node, exclusion))
-            self.candidates[key] = able, tuple(excluded)
+            self.candidates[key] = self._parted(task, NODE_FILTERS)
         return self.candidates[key]
+
+    def able_to_take_over(self, task: Task) -> tuple[list[Member], Exclusions]:
+        """Return the members that may look after the attempt of *task* from now on, and why the others may not."""
+        assert task.attempt is not None
+        key = wish_of(task), task.attempt.server
+        if key not in self.takers:
+            self.takers[key] = self._parted(task, MOVE_FILTERS)
+        return self.takers[key]
+
+    def _parted(self, task: Task, rules: tuple[NodeFilter, ...]) -> tuple[list[Member], Exclusions]:
+        able: list[Member] = []
+        excluded: list[tuple[str, Exclusion]] = []
+        for member in self.members:
+            exclusion = next((no for no in (rule(task, member) for rule in rules) if no), None)
+            if exclusion is None:
+                able.append(member)
+            else:
+                excluded.append((member.node, exclusion))
+        return able, tuple(excluded)
 
     def closed(self, context: str) -> Exclusion | None:
         """Return why the context takes no further Job now, if it does not."""
@@ -90,7 +115,7 @@ class Board:
         """Return the member that the scores prefer; the name decides between equals, so that plans are repeatable."""
         return max(able, key=lambda member: [score(task, member, self.node_load) for score in SCORES])
 
-    def free(self, task: Task, able: Iterable[Member]) -> tuple[list[Member], tuple[tuple[str, Exclusion], ...]]:
+    def free(self, task: Task, able: Iterable[Member]) -> tuple[list[Member], Exclusions]:
         """Return those of *able* that have room for *task*, and why the others have none."""
         free, full = [], []
         for member in able:
@@ -166,7 +191,7 @@ def _judge(board: Board, task: Task) -> Member | Waiting:
     return board.best(task, free)
 
 
-def _no_node(excluded: tuple[tuple[str, Exclusion], ...]) -> str:
+def _no_node(excluded: Exclusions) -> str:
     if not excluded:
         return "no node has joined the cluster yet"
     reasons = dict.fromkeys(exclusion.message for _, exclusion in excluded)
@@ -192,7 +217,7 @@ def _moves(table: TaskTable, board: Board, limit: int) -> Iterable[Reassign]:
         holder = table.members.get(task.attempt.node)
         if holder is not None and holder.lost_at is None:
             continue
-        able, _ = board.able(task)
+        able, _ = board.able_to_take_over(task)
         free, _ = board.free(task, able)
         if not free:
             continue

@@ -250,6 +250,14 @@ def test_an_attempt_stays_where_it_is_while_nobody_else_can_reach_its_job() -> N
     assert plan(table).reassignments == ()
 
 
+def test_an_attempt_moves_only_to_a_node_whose_context_of_that_name_is_the_same_cluster() -> None:
+    east, west = context(server="east"), context(server="west")
+    table = table_of(joined("alpha", east), joined("beta", west), submit("t"), assign("t", "alpha"), lost("alpha"))
+    assert plan(table).reassignments == ()
+    apply(table, joined("gamma", east))
+    assert [each.node for each in plan(table).reassignments] == ["gamma"]
+
+
 def test_no_more_attempts_move_at_a_time_than_a_plan_may_hold(halved: TaskTable) -> None:
     assert len(plan(halved, limit=1).reassignments) == 1
 

@@ -186,6 +186,21 @@ def test_an_attempt_never_has_a_second_job(log: list[Entry]) -> None:
 
 @a_log
 @given(logs)
+def test_an_attempt_stays_in_its_cluster(log: list[Entry]) -> None:
+    for step in steps(log, TaskTable()):
+        for task_id, after in step.after.tasks.items():
+            before = step.before.tasks.get(task_id)
+            if before is None or before.attempt is None or after.attempt is None:
+                continue
+            if before.attempt.number != after.attempt.number or before.attempt.node == after.attempt.node:
+                continue
+            view = step.after.members[after.attempt.node].context(after.context)
+            assert view is None or not view.is_elsewhere(after.attempt)
+            assert after.attempt.server == before.attempt.server or not before.attempt.server
+
+
+@a_log
+@given(logs)
 def test_changes_tell_of_every_state_a_task_has_been_in(log: list[Entry]) -> None:
     for step in steps(log, TaskTable()):
         told = {change.task_id: change for change in step.changes}
