@@ -106,6 +106,7 @@ class Attempt(Row, frozen=True, kw_only=True):
     context: str
     namespace: str
     assigned_at: Instant
+    moved_at: Instant | None = None  # When another node took it over last.
     server: str = ""  # ``MemberContext.server`` of the cluster that it is in; "": not known.
     job_name: str = ""  # Empty until its node has seen the Job.
     job_uid: str = ""
@@ -245,3 +246,14 @@ class Member(Row, frozen=True, kw_only=True):
     def context(self, name: str) -> MemberContext | None:
         """Return how this member sees the context, or None when it does not have it."""
         return next((each for each in self.contexts if each.name == name), None)
+
+    def cut_off(self, attempt: Attempt) -> str:
+        """Return why this member has no way to the cluster that *attempt* is in; "": it has one, or needs none."""
+        if not attempt.context:
+            return ""
+        view = self.context(attempt.context)
+        if view is None:
+            return f"does not have the context {attempt.context}"
+        if view.is_elsewhere(attempt):
+            return f"reaches another cluster under the name {attempt.context}"
+        return "" if view.reachable else f"does not reach {attempt.context}"

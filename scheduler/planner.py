@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from raftsman.raft.commands import Assign, Reassign
 from raftsman.raft.lifecycle import State
-from raftsman.raft.records import BOUND_TYPES, Member, NodeId, Placement, Task
+from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, Member, NodeId, Placement, Task
 from raftsman.raft.table import TaskTable
 from raftsman.scheduler.filters import (
     CONTEXT_FILTERS,
@@ -51,6 +53,9 @@ class Plan:
     waiting: dict[str, Waiting]
 
 
+MOVE_AFTER_MS = 30_000
+"""A node that answers is given so long to reach a context again, and so long an attempt that was moved stays."""
+
 Wish = tuple[str, str, Placement]
 """What placing a task depends on: its type, its context, and which nodes it wants."""
 
@@ -65,6 +70,8 @@ class Board:
     bound_load: Counter[NodeId]  # Attempts that live in the node's own process.
     candidates: dict[Wish, tuple[list[Member], Exclusions]] = field(default_factory=dict)
     takers: dict[tuple[Wish, str], tuple[list[Member], Exclusions]] = field(default_factory=dict)
+    kept: dict[tuple[NodeId, str, str], bool] = field(default_factory=dict)
+    """Whether a node answers and reaches a cluster: by node, context and the cluster's fingerprint."""
     unmet: dict[Wish, Waiting] = field(default_factory=dict)
     """What cannot be had any more: while tasks are placed, room only shrinks."""
 
@@ -86,12 +93,25 @@ class Board:
         return self.candidates[key]
 
     def able_to_take_over(self, task: Task) -> tuple[list[Member], Exclusions]:
-        """Return the members that may look after the attempt of *task* from now on, and why the others may not."""
-        assert task.attempt is not None
-        key = wish_of(task), task.attempt.server
+        """Return the members that may look after the attempt of *task* from now on, and why the others may not.
+
+        Of an attempt that is being stopped nothing is left to run: whoever reaches its cluster may prove it gone.
+        """
+        attempt = task.attempt
+        assert attempt is not None
+        asked = task if task.stop is None else msgspec.structs.replace(task, placement=Placement())
+        key = wish_of(asked), attempt.server
         if key not in self.takers:
-            self.takers[key] = self._parted(task, MOVE_FILTERS)
+            self.takers[key] = self._parted(asked, MOVE_FILTERS)
         return self.takers[key]
+
+    def keeps(self, attempt: Attempt) -> bool:
+        """Whether the node of *attempt* answers, and reaches the cluster that it is in."""
+        key = attempt.node, attempt.context, attempt.server
+        if key not in self.kept:
+            holder = next((member for member in self.members if member.node == attempt.node), None)
+            self.kept[key] = holder is not None and holder.lost_at is None and not holder.cut_off(attempt)
+        return self.kept[key]
 
     def _parted(self, task: Task, rules: tuple[NodeFilter, ...]) -> tuple[list[Member], Exclusions]:
         able: list[Member] = []
@@ -138,7 +158,7 @@ def wish_of(task: Task) -> Wish:
     return task.type, task.context, task.placement
 
 
-def plan(table: TaskTable, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
+def plan(table: TaskTable, now: Instant, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
     """Return what to assign and to move now. A task that cannot be placed never holds up those behind it."""
     board = Board.of(table)
     assignments: list[Assign] = []
@@ -150,7 +170,7 @@ def plan(table: TaskTable, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
         elif len(assignments) < limit:
             assignments.append(_assignment(task, verdict))
             board.count(task, verdict.node)
-    return Plan(tuple(assignments), tuple(_moves(table, board, limit)), waiting)
+    return Plan(tuple(assignments), tuple(_moves(table, board, now, limit)), waiting)
 
 
 def explain(table: TaskTable, task: Task) -> Waiting | None:
@@ -208,14 +228,13 @@ def _assignment(task: Task, member: Member) -> Assign:
     )
 
 
-def _moves(table: TaskTable, board: Board, limit: int) -> Iterable[Reassign]:
-    """Yield a move for each attempt whose node is lost and whose context another node reaches."""
+def _moves(table: TaskTable, board: Board, now: Instant, limit: int) -> Iterable[Reassign]:
+    """Yield a move for each attempt whose node is lost or cut off, and whose cluster another node reaches."""
     moved = 0
     for task in table.live.values():
-        if task.attempt is None or moved >= limit or _must_stay(task):
+        if task.attempt is None or board.keeps(task.attempt) or moved >= limit or _must_stay(task):
             continue
-        holder = table.members.get(task.attempt.node)
-        if holder is not None and holder.lost_at is None:
+        if not _is_due(table.members.get(task.attempt.node), task.attempt, now):
             continue
         able, _ = board.able_to_take_over(task)
         free, _ = board.free(task, able)
@@ -230,3 +249,22 @@ def _moves(table: TaskTable, board: Board, limit: int) -> Iterable[Reassign]:
 def _must_stay(task: Task) -> bool:
     """Whether the attempt lives in the process of its node: once it has started, it cannot be anywhere else."""
     return task.type in BOUND_TYPES and task.state is not State.ASSIGNED
+
+
+def _is_due(holder: Member | None, attempt: Attempt, now: Instant) -> bool:
+    """Whether to take the attempt from a node that is lost, at once, or cut off, after a while."""
+    if holder is None or holder.lost_at is not None:
+        return True
+    view = holder.context(attempt.context)
+    if view is not None and not view.reachable and not _is_past(view.since, now):
+        return False
+    return attempt.moved_at is None or _is_past(attempt.moved_at, now)
+
+
+def _is_past(since: Instant, now: Instant) -> bool:
+    """Whether *since* is ``MOVE_AFTER_MS`` ago; it may be another node's clock that said it.
+
+    An instant that lies further ahead than that is no reason to wait for it: clocks that differ much make a move come
+    at once, others make it come at most twice as late. Neither does harm: the new node finds the same Job.
+    """
+    return abs(now - since) >= MOVE_AFTER_MS
