@@ -16,6 +16,7 @@ from raftsman.scheduler.planner import Board, Waiting, place
 
 HELP: Mapping[str, str] = {
     "member-lost": "start the node again, or wait until it answers (raftsman get nodes)",
+    "unknown-node": "correct the name in constraints.allowedNodes or targetNodes, or start a node of that name",
     "not-allowed": "allow the node in constraints.allowedNodes",
     "excluded": "take the node out of constraints.excludedNodes",
     "not-targeted": "name the node in targetNodes",

@@ -86,10 +86,14 @@ class Board:
         return board
 
     def able(self, task: Task) -> tuple[list[Member], Exclusions]:
-        """Return the members that may take *task*, and why the others may not. Equal wishes are looked at once."""
+        """Return the members that may take *task*, and why the others may not, nodes that it names in vain among them.
+
+        Equal wishes are looked at once.
+        """
         key = wish_of(task)
         if key not in self.candidates:
-            self.candidates[key] = self._parted(task, NODE_FILTERS)
+            able, excluded = self._parted(task, NODE_FILTERS)
+            self.candidates[key] = able, (*self._strangers(task.placement), *excluded)
         return self.candidates[key]
 
     def able_to_take_over(self, task: Task) -> tuple[list[Member], Exclusions]:
@@ -104,6 +108,13 @@ class Board:
         if key not in self.takers:
             self.takers[key] = self._parted(asked, MOVE_FILTERS)
         return self.takers[key]
+
+    def _strangers(self, wanted: Placement) -> Iterable[tuple[str, Exclusion]]:
+        """Yield the nodes that *wanted* names and nobody has heard of: misspelt, or yet to join."""
+        known = [member.node for member in self.members]
+        for name in dict.fromkeys((*wanted.allowed_nodes, *wanted.target_nodes)):
+            if known and name not in known:
+                yield name, Exclusion("unknown-node", f"there is no node {name}; there are {', '.join(known)}")
 
     def keeps(self, attempt: Attempt) -> bool:
         """Whether the node of *attempt* answers, and reaches the cluster that it is in."""

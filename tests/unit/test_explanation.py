@@ -10,7 +10,7 @@ from raftsman.raft.commands import Cancel, MemberJoined, MemberLost
 from raftsman.raft.records import Instant, NodeId, Placement, ShellSpec, Task, TaskId, TaskSpec
 from raftsman.raft.submission_rules import new_task
 from raftsman.raft.table import TaskTable
-from raftsman.scheduler import filters
+from raftsman.scheduler import filters, planner
 from raftsman.scheduler.explanation import HELP, Explanation, explain_in_turn
 from tests.harness.tables import apply, assign, context, find, joined, member, spec, submit, table_of
 
@@ -76,6 +76,16 @@ def test_a_task_that_runs_is_where_it_is_and_an_ended_one_as_if_tried_again() ->
     assert ended.node == "alpha"
 
 
+def test_a_node_that_does_not_exist_is_said_not_to_also_when_others_would_do() -> None:
+    table = table_of(joined("alpha"), joined("beta"))
+    nowhere = explain(table, spec(placement=Placement(allowed_nodes=("alfa",))))
+    assert codes(nowhere) == {"alfa": "unknown-node", "alpha": "not-allowed", "beta": "not-allowed"}
+    assert nowhere.help[0] == HELP["unknown-node"]
+    somewhere = explain(table, spec(placement=Placement(target_nodes=("alfa", "beta"))))
+    assert (somewhere.node, codes(somewhere)) == ("beta", {"alfa": "unknown-node", "alpha": "not-targeted"})
+    assert explain(TaskTable(), spec(placement=Placement(allowed_nodes=("alfa",)))).nodes == ()
+
+
 def test_explaining_changes_nothing() -> None:
     table = table_of(joined("alpha"), submit("t"))
     before = table.state_hash
@@ -84,4 +94,5 @@ def test_explaining_changes_nothing() -> None:
 
 
 def test_every_exclusion_has_its_help() -> None:
-    assert set(re.findall(r'Exclusion\(\s*"([a-z-]+)"', inspect.getsource(filters))) <= set(HELP)
+    sources = inspect.getsource(filters) + inspect.getsource(planner)
+    assert set(re.findall(r'Exclusion\(\s*"([a-z-]+)"', sources)) <= set(HELP)

@@ -103,9 +103,32 @@ def test_a_waiting_task_says_of_each_node_why_not_and_each_reason_once() -> None
 
 def test_a_reason_that_many_nodes_share_is_said_once() -> None:
     only_alpha = spec(placement=Placement(target_nodes=("alpha",)))
-    waiting = plan(table_of(joined("beta"), joined("gamma"), submit("t", only_alpha))).waiting["t"]
-    assert waiting.message == "no node can take it: the task targets alpha"
-    assert len(waiting.nodes) == 2
+    lame = joined("alpha", context("stage"))
+    waiting = plan(table_of(lame, joined("beta"), joined("gamma"), submit("t", only_alpha))).waiting["t"]
+    assert waiting.message == ("no node can take it: node alpha does not have the context prod; the task targets alpha")
+    assert len(waiting.nodes) == 3
+
+
+@pytest.mark.parametrize(
+    ("placement", "told"),
+    [
+        (Placement(allowed_nodes=("alfa",)), "the task allows alfa only"),
+        (Placement(target_nodes=("alfa",)), "the task targets alfa"),
+    ],
+)
+def test_a_task_that_waits_for_a_node_that_never_joined_says_so_first(placement: Placement, told: str) -> None:
+    table = table_of(joined("gamma"), joined("alpha"), joined("beta"), submit("t", spec(placement=placement)))
+    waiting = plan(table).waiting["t"]
+    stranger = Exclusion("unknown-node", "there is no node alfa; there are alpha, beta, gamma")
+    assert waiting.code == "no-node"
+    assert waiting.message == f"no node can take it: {stranger.message}; {told}"
+    assert waiting.nodes[0] == ("alfa", stranger)
+    assert placed(plan(apply(table, joined("alfa")))) == {"t": "alfa"}
+
+
+def test_a_node_that_is_named_in_vain_beside_others_keeps_nothing_waiting() -> None:
+    wish = spec(placement=Placement(allowed_nodes=("alfa", "beta")))
+    assert placed(plan(table_of(joined("alpha"), joined("beta"), submit("t", wish)))) == {"t": "beta"}
 
 
 def test_a_full_context_is_named_and_so_are_the_nodes_that_would_not_do_anyway() -> None:
