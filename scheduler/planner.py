@@ -76,12 +76,12 @@ class Board:
     """What cannot be had any more: while tasks are placed, room only shrinks."""
 
     @classmethod
-    def of(cls, table: TaskTable) -> "Board":
-        """Return the board that *table* shows."""
+    def of(cls, table: TaskTable, *, without: Task | None = None) -> "Board":
+        """Return the board that *table* shows, or would show if nobody looked after the task *without*."""
         members = sorted(table.members.values(), key=lambda member: member.node)
         board = cls(members, Counter(), Counter(), Counter())
         for task in table.live.values():
-            if task.attempt is not None:
+            if task.attempt is not None and task != without:
                 board.count(task, task.attempt.node)
         return board
 
@@ -108,6 +108,15 @@ class Board:
         if key not in self.takers:
             self.takers[key] = self._parted(asked, MOVE_FILTERS)
         return self.takers[key]
+
+    def no_takers(self, task: Task) -> Iterable[tuple[str, Exclusion]]:
+        """Yield who cannot take the attempt of *task* over, if that has to move: its node is lost or cut off."""
+        assert task.attempt is not None
+        if self.keeps(task.attempt) or _must_stay(task):
+            return
+        able, excluded = self.able_to_take_over(task)
+        _, full = self.free(task, able)
+        yield from (each for each in (*excluded, *full) if each[0] != task.attempt.node)
 
     def _strangers(self, wanted: Placement) -> Iterable[tuple[str, Exclusion]]:
         """Yield the nodes that *wanted* names and nobody has heard of: misspelt, or yet to join."""

@@ -102,6 +102,12 @@ def test_a_job_is_not_looked_for_in_another_cluster_of_the_same_name(kubes: tupl
             client.wait(task["taskId"], timeout_s=STAYS_S)
         waits = client.get(task["taskId"])
         assert (waits["state"], waits["conditions"], waits["assignedNode"]) == ("running", ["unreachable"], "alpha")
+        explained = client.explain(task["taskId"])
+        assert explained["attempt"] is not None
+        assert [(each["node"], each["code"]) for each in explained["attempt"]["nodes"]] == [
+            ("beta", "other-cluster"),
+            ("gamma", "other-cluster"),
+        ]
         alpha.start()
         (ended,) = client.wait(task["taskId"], timeout_s=90)
         assert (ended["state"], ended["exitCode"], uids(ended)) == ("failed", 4, uids(task))
