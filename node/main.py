@@ -304,7 +304,7 @@ class Node:
     def _reading(self) -> Reading:
         standing = self.replica.standing()
         table = self.replica.copy()
-        waiting = plan(table).waiting.values() if standing.leads else ()
+        waiting = plan(table, now()).waiting.values() if standing.leads else ()
         return Reading(
             leads=standing.leads,
             term=standing.term,

@@ -113,6 +113,9 @@ def line(text: str, at: str = AT, attempt: int = 1) -> Json:
 END = {"end": "complete", "reason": None}
 
 PLACEABLE: Json = {
+    "state": None,
+    "attempt": None,
+    "leader": "alpha",
     "placeable": True,
     "best": {"node": "alpha", "context": "dev-a"},
     "waiting": None,

@@ -8,7 +8,17 @@ import pytest
 
 from raftsman.cli.main import main
 from raftsman.cli.specfile import FileTask
-from tests.harness.fake_api import END, HANG_UP_AFTERWARDS, UNPLACEABLE, Answer, FakeApi, moving, problem, task
+from tests.harness.fake_api import (
+    END,
+    HANG_UP_AFTERWARDS,
+    PLACEABLE,
+    UNPLACEABLE,
+    Answer,
+    FakeApi,
+    moving,
+    problem,
+    task,
+)
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -65,6 +75,62 @@ def test_an_explanation_can_be_had_in_the_apis_own_shape(api: FakeApi, run: Run)
     api.explanation = UNPLACEABLE
     code, out, _ = run("explain", "a", "-o", "json")
     assert (code, json.loads(out)) == (8, {**UNPLACEABLE, "taskId": "a"})
+
+
+HELD = {
+    "number": 2,
+    "node": "gamma",
+    "context": "dev-a",
+    "conditions": ["unreachable"],
+    "reason": "context dev-a does not answer",
+    "cause": "ContextUnreachable",
+    "nodes": [{"node": "beta", "code": "other-cluster", "message": "node beta reaches another cluster"}],
+}
+
+
+def test_a_task_that_has_a_node_is_said_to_have_it_before_anything_else(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "running"))
+    api.explanation = PLACEABLE | {"state": "running", "attempt": HELD, "nodes": []}
+    code, out, _ = run("explain", "a")
+    assert code == 0
+    assert out.splitlines() == [
+        "a is assigned to node gamma, context dev-a: running, unreachable (attempt 2)",
+        "  reason: context dev-a does not answer (ContextUnreachable)",
+        "  node beta cannot take it over: node beta reaches another cluster (other-cluster)",
+        "  if it were tried again, it could be placed: node alpha, context dev-a",
+    ]
+    api.explanation = UNPLACEABLE | {"state": "running", "attempt": HELD}
+    code, out, _ = run("explain", "a")
+    assert code == 8
+    assert "  if it were tried again, it could not be placed now: no node can take it (no-node)" in out.splitlines()
+
+
+def test_a_shell_task_that_waits_for_nothing_is_said_to_run(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "running"))
+    held = HELD | {"context": None, "conditions": [], "reason": None, "cause": None, "nodes": []}
+    api.explanation = PLACEABLE | {"state": "running", "attempt": held, "nodes": []}
+    assert run("explain", "a")[1].splitlines()[0] == "a is assigned to node gamma: running (attempt 2)"
+
+
+def test_a_task_that_has_ended_is_said_to_have_ended(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "failed"))
+    api.explanation = PLACEABLE | {"state": "failed", "nodes": []}
+    told = "a has ended (failed); if it were tried again, it could be placed: node alpha, context dev-a\n"
+    assert run("explain", "a") == (0, told, "")
+
+
+def test_what_a_node_says_that_knows_no_leader_is_marked(api: FakeApi, run: Run, two: str) -> None:
+    api.put(task("a"))
+    api.explanation = PLACEABLE | {"leader": None}
+    marked = "  no leader is known: nothing is placed until there is one, and what is said here may be old"
+    assert run("explain", "a")[1].splitlines()[1] == marked
+    assert run("plan", two)[1].splitlines().count(marked) == 2
+
+
+def test_an_older_node_that_says_nothing_of_attempts_and_leaders_is_understood(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "running"))
+    api.explanation = {key: PLACEABLE[key] for key in PLACEABLE if key not in ("state", "attempt", "leader")}
+    assert run("explain", "a")[1].splitlines()[0] == "a can be placed: node alpha, context dev-a"
 
 
 def test_a_task_that_is_not_there_cannot_be_explained(run: Run) -> None:

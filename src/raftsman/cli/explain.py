@@ -16,7 +16,8 @@ from raftsman.cli.words import out, plain
 def command(task_id: str, *, output: str) -> None:
     """Explain where a task would run now, what is in the way, and what would help.
 
-    Exit code 8: it cannot be placed now.
+    Of a task that has a node it says first which, and what it waits for; then, as of one that has ended, where it would
+    run if it were tried again. Exit code 8: it cannot be placed now, or could not be placed again.
     """
     explanation = open_client().explain(task_id)
     if output == "text":
