@@ -13,7 +13,7 @@ from aiohttp import web
 from raftsman.executor.jobs import CONTAINER
 from raftsman.executor.lines import nanoseconds
 from raftsman.executor.output import End, LogLine
-from raftsman.node.forward import FORWARDED_BY
+from raftsman.node.forward import FORWARDED_BY, Crowded
 from raftsman.node.http.answers import find_task
 from raftsman.node.http.logforms import END_ID, Place, Record, as_ndjson, as_sse, as_text, behind, place_of
 from raftsman.node.http.problems import REQUEST_ID, Problem, invalid_parameter
@@ -106,12 +106,14 @@ async def _relay(request: web.Request, url: str) -> web.StreamResponse:
     headers = {name: request.headers[name] for name in names if name in request.headers}
     headers["X-Request-Id"] = request[REQUEST_ID]
     try:
-        async with site_of(request).forwarder.open(url, "GET", request.path_qs, headers) as answer:
+        async with site_of(request).forwarder.relay(url, request.path_qs, headers) as answer:
             if answer.status != 200:
                 passed = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
                 return web.Response(status=answer.status, headers=passed, body=await answer.read())
             chunks = answer.content.iter_chunked(_CHUNK_BYTES)
             return await stream(request, aiter(chunks), content_type=answer.content_type)
+    except Crowded as error:
+        raise Problem("not-ready", f"{error}: try again, or ask the node that keeps the output, {url}") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Problem("not-ready", f"the node that keeps the output does not answer: {error}") from error
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from raftsman.node.forward import COMMAND_ID, FORWARDED_BY, MADE_ID, Forwarded, HungUp, NobodyThere
+from raftsman.node.forward import COMMAND_ID, FORWARDED_BY, MADE_ID, Crowded, Forwarded, HungUp, NobodyThere
 from raftsman.node.http.auth import principal_of
 from raftsman.node.http.problems import REQUEST_ID, Problem, of_faults, of_refusal
 from raftsman.node.http.site import Site, site_of
@@ -69,6 +69,8 @@ async def here_or_at_the_leader(request: web.Request, write: Write) -> web.Respo
         raise no_leader()  # The node that forwarded it looks again.
     try:
         answer = await _at_the_leader(request, write)
+    except Crowded as error:
+        raise Problem("not-ready", f"{error}; nothing was changed, try again") from error
     except NobodyThere:
         if site.replica.standing().leads:
             return await write.here()
