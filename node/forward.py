@@ -71,12 +71,14 @@ class Forwarder:
         url_of_leader: Callable[[], str | None],
         leads: Callable[[], bool],
         relays: int = RELAYS,
+        silence_s: float = RELAY_SILENCE_S,
     ) -> None:
         self._node = node
         self._url_of_leader = url_of_leader
         self._leads = leads
         self._turns = asyncio.Semaphore(HANDED_ON_AT_ONCE)
         self._free_relays = relays
+        self._silence_s = silence_s
         self._handing: aiohttp.ClientSession | None = None
         self._relaying: aiohttp.ClientSession | None = None
 
@@ -85,7 +87,7 @@ class Forwarder:
         answered = aiohttp.ClientTimeout(
             total=CONNECT_TIMEOUT_S + ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=ANSWER_TIMEOUT_S
         )
-        streamed = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=RELAY_SILENCE_S)
+        streamed = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s)
         self._handing, self._relaying = _session(answered), _session(streamed)
 
     async def stop(self) -> None:

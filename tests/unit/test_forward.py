@@ -12,6 +12,7 @@ from raftsman.node.forward import (
     GRACE_S,
     HANDED_ON_AT_ONCE,
     LEADER_WAIT_S,
+    RELAY_SILENCE_S,
     RELAYS,
     TURN_WAIT_S,
     Crowded,
@@ -19,6 +20,7 @@ from raftsman.node.forward import (
     HungUp,
     NobodyThere,
 )
+from raftsman.node.http.streams import HEARTBEAT_S
 from tests.harness.nodes import free_port
 
 Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,9 +42,12 @@ async def node(route: Route) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def forwarder(
-    url_of_leader: Callable[[], str | None], *, leads: Callable[[], bool] = lambda: False
+    url_of_leader: Callable[[], str | None],
+    *,
+    leads: Callable[[], bool] = lambda: False,
+    silence_s: float = RELAY_SILENCE_S,
 ) -> AsyncIterator[Forwarder]:
-    made = Forwarder(node="beta", url_of_leader=url_of_leader, leads=leads)
+    made = Forwarder(node="beta", url_of_leader=url_of_leader, leads=leads, silence_s=silence_s)
     await made.start()
     try:
         yield made
@@ -265,3 +270,21 @@ async def test_a_request_waits_for_its_turn_and_is_told_when_that_does_not_come(
         for each in hanging:
             each.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
+
+
+# --- streams of another node ------------------------------------------------------------------------------
+
+
+def test_a_stream_may_be_as_silent_as_heartbeats_let_it() -> None:
+    assert RELAY_SILENCE_S > 2 * HEARTBEAT_S
+
+
+async def test_a_stream_that_falls_silent_is_given_up() -> None:
+    async with (
+        node(_endless) as url,
+        forwarder(lambda: url, silence_s=0.2) as forward,
+        forward.relay(url, "/v1/tasks/t/logs", {}) as answer,
+        asyncio.timeout(2),
+    ):
+        with pytest.raises(TimeoutError):
+            await answer.content.readany()
