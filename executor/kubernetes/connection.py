@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 CREDENTIALS_S = 30.0  # How long an exec plugin may take: some open a browser or ask a slow identity provider.
 UNARY_CONNECTIONS = 16  # More at once than the rate limit lets start in a second.
-WATCH_CONNECTIONS = 256  # Two for each namespace with live tasks.
+WATCH_CONNECTIONS = 0  # No bound but the need: two for each namespace with live tasks. One without is never seen.
 LOG_CONNECTIONS = (
     100  # Outputs followed at a time, see ``turns``: each is a connection of the API server's to a kubelet.
 )
