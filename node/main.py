@@ -27,6 +27,7 @@ from raftsman.executor.processes import Processes
 from raftsman.executor.shell import Shells
 from raftsman.executor.worker import Worker
 from raftsman.node.changes import ChangeFeed
+from raftsman.node.descriptors import raise_limit, shares
 from raftsman.node.forward import Forwarder
 from raftsman.node.http.app import build_app
 from raftsman.node.http.listener import CannotListen, listen
@@ -61,6 +62,7 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
         print(error, file=sys.stderr)  # noqa: T201 — without settings there is no logging yet.
         return CONFIG_EXIT
     sys.setswitchinterval(SWITCH_S)
+    raise_limit()
     faulthandler.enable()  # A library that crashes says at least where, on standard error.
     set_up_logging(level=loaded.settings.logging.level, style=loaded.settings.logging.format)
     for warning in loaded.warnings:
@@ -133,8 +135,12 @@ class Node:
             KeepLimits(head_bytes=keep.head_bytes, tail_bytes=keep.tail_bytes, total_bytes=keep.total_bytes),
         )
         self._processes = Processes()
+        self._shares = shares()
         self.forwarder = Forwarder(
-            node=settings.name, url_of_leader=self._url_of_leader, leads=lambda: self.replica.standing().leads
+            node=settings.name,
+            url_of_leader=self._url_of_leader,
+            leads=lambda: self.replica.standing().leads,
+            relays=self._shares.relays,
         )
         self._membership = self._own_membership()
         self._site = Site(
@@ -176,7 +182,8 @@ class Node:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         bind = self._settings.http.bind
-        await listen(build_app(self._site), bind.host, bind.port, stack=stack)
+        connections = self._shares.connections
+        await listen(build_app(self._site), bind.host, bind.port, stack=stack, connections=connections)
 
     # --- parts ---
 

@@ -111,11 +111,12 @@ class Transport:
                 async for chunk in _chunks(response, connection.server, _limit(call)):
                     yield chunk
 
-    async def log(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def log(self, call: Call, *, follow: bool) -> AsyncGenerator[bytes, None]:
         """Yield the chunks of an output. Raises KubernetesError; reason ``Timeout`` is a silent stream."""
         connection = self._connection
+        client = connection.logs if follow else connection.last_logs
         with self._heeding():
-            async with self._opened(connection, connection.logs, call) as response:
+            async with self._opened(connection, client, call) as response:
                 async for chunk in _chunks(response, connection.server, _limit(call)):
                     yield chunk
 

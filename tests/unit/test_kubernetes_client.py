@@ -290,7 +290,7 @@ async def test_no_error_shows_the_credentials(bench: Bench) -> None:
 
 async def test_new_credentials_do_not_disturb_calls_on_the_old_ones(bench: Bench, tmp_path: Path) -> None:
     bench.server.script("GET", LOG, Stream([b"one\n"], then="silence"))
-    stream = bench.transport.log(Call(verb="log", method="GET", path=LOG))
+    stream = bench.transport.log(Call(verb="log", method="GET", path=LOG), follow=True)
     assert await anext(stream) == b"one\n"
     old = bench.transport.connection
     path = write_kubeconfig(tmp_path / "config", bench.server.url, token="another")
