@@ -19,8 +19,11 @@ Instant = NewType("Instant", int)
 """Milliseconds since the Unix epoch, UTC."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """Base of everything the table holds: compared by value, never changed in place.
+
+    A field that this program does not know is no row to it: to leave it out would make another table than that of a
+    newer program (``codec.UnknownFormat``).
 
     Subclasses repeat ``frozen`` and ``kw_only``: type checkers see neither inherited, msgspec the first only.
     """

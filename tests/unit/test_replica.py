@@ -144,8 +144,14 @@ async def test_an_entry_that_cannot_be_decoded_is_refused_counted_and_stops_noth
             codec.encode(Entry(command_id="x", command=Barrier(), at=Instant(1))).replace(b"barrier", b"newkind"),
             "newkind",
         ),
+        (
+            codec.encode(
+                Entry(command_id="x", command=Cancel(task_id=TaskId("one"), if_index=(1,)), at=Instant(1))
+            ).replace(b"if_index", b"if_newer"),
+            "`if_newer`",
+        ),
     ],
-    ids=["a newer format", "a newer kind"],
+    ids=["a newer format", "a newer kind", "a newer field"],
 )
 async def test_an_entry_of_a_newer_program_breaks_the_replica_and_freezes_its_table(
     tmp_path: Path, raw: bytes, words: str
