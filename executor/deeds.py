@@ -63,7 +63,8 @@ class Watched:
     events: dict[str, list[Json]] = field(default_factory=dict)
     output: Output | None = None
     capture: "asyncio.Task[None] | None" = None
-    pod: Json | None = None  # The one whose output is captured, as seen last.
+    captured: str = ""  # The UID of the Pod whose output that is.
+    pod: Json | None = None  # The one whose output is to be captured, as seen last.
     output_awaited: bool = False  # Its end has had its time; a conclusion that is repeated does not wait again.
     resume_at: Instant | None = None  # Not looked at before, after an error of ours.
 
