@@ -17,7 +17,7 @@ from raftsman.executor import podstatus
 from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, NoTurn, Unreachable
 from raftsman.executor.manifest import build_job, is_earlier, job_name
 from raftsman.executor.moments import Moment
-from raftsman.executor.outcome import create_refusal
+from raftsman.executor.outcome import create_refusal, unbuildable
 from raftsman.executor.output import Output
 from raftsman.executor.reconcile import (
     Action,
@@ -36,7 +36,7 @@ from raftsman.executor.waits import Waiting
 from raftsman.raft.codec import unpack_spec
 from raftsman.raft.commands import Refused, Report
 from raftsman.raft.limits import clip
-from raftsman.raft.records import Task
+from raftsman.raft.records import Attempt, Task
 from raftsman.raft.replica import Applied, Outcome
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ class Watched:
     reading: "asyncio.Task[None] | None" = None  # Of Events: beside the deeds, for its turn may be long in coming.
     output: Output | None = None
     capture: "asyncio.Task[None] | None" = None
-    pod: Json | None = None  # The one whose output is captured, as seen last.
+    captured: str = ""  # The UID of the Pod whose output that is.
+    pod: Json | None = None  # The one whose output is to be captured, as seen last.
     output_awaited: bool = False  # Its end has had its time; a conclusion that is repeated does not wait again.
     resume_at: Moment | None = None  # Not looked at before, after an error of ours.
 
@@ -149,8 +150,7 @@ class Deeds:
         if not await self.still_due(task):  # The fence: this node may have slept while the log took the attempt back.
             self._try_again(RETRY_CREATE_MS, watched)
             return
-        spec = unpack_spec(task.spec)
-        manifest = build_job(task, spec, cluster=self.cluster(), pod_security=self.pod_security(attempt.context))
+        manifest = self._manifest(task, attempt, watched)
         try:
             job: Json | None = await jobs.create_job(attempt.namespace, manifest)
             self.count_once(watched, attempt.context, created=True)
@@ -170,6 +170,14 @@ class Deeds:
             if job is None:
                 self._note_refusal(error, watched)
         self._note_found(job, watched)
+
+    def _manifest(self, task: Task, attempt: Attempt, watched: Watched) -> Json:
+        profile = self.pod_security(attempt.context)
+        try:
+            return build_job(task, unpack_spec(task.spec), cluster=self.cluster(), pod_security=profile)
+        except Exception:  # Whatever it is, it would come again at every try.
+            watched.notes = replace(watched.notes, refusal=unbuildable())
+            raise
 
     def _try_again(self, pause_ms: int, watched: Watched) -> None:
         watched.notes = replace(watched.notes, retry_at=self.moment() + pause_ms)

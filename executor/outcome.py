@@ -273,6 +273,17 @@ def _failed(
     )
 
 
+# --- Jobs that are never made --------------------------------------------------------------------
+
+
+def unbuildable() -> Outcome:
+    """Return the end of an attempt whose Job this program cannot build: no node and no other try would do better."""
+    message = (
+        "raftsman cannot build a Job of this specification, which is a fault of raftsman; its node's log says more"
+    )
+    return _failed(Cause.INTERNAL, message, error=message)
+
+
 # --- refusals ---------------------------------------------------------------------------------
 
 

@@ -255,28 +255,32 @@ class Worker:
         pod = output_source(sight)
         watched.pod = pod
         follows = watched.capture is not None and not watched.capture.done()
-        if pod is None or follows or (watched.output is not None and watched.output.end is not None):
+        if pod is None or follows:
             return
-        if watched.output is None:
+        uid = _uid(pod)
+        if watched.output is None or uid != watched.captured:  # Another Pod: the Job was suspended and resumed.
             watched.output = self._output.open(task.task_id, task.sequence, attempt.number)
+            watched.captured = uid
+        if watched.output.end is not None:
+            return
         following = capture(
             jobs,
             namespace=attempt.namespace,
             pod=podstatus.name(pod),
             container=CONTAINER,
             output=watched.output,
-            running=lambda: _runs(watched.pod),
+            running=lambda: watched.pod is not None and _uid(watched.pod) == uid and _runs(watched.pod),
         )
         watched.capture = asyncio.create_task(following, name=f"output of {task.task_id}")
         watched.capture.add_done_callback(partial(self._work_done, watched))
 
 
-def _uid(job: Json) -> str:
-    return podstatus.text(podstatus.part(job, "metadata"), "uid")
+def _uid(thing: Json) -> str:
+    return podstatus.text(podstatus.part(thing, "metadata"), "uid")
 
 
-def _runs(pod: Json | None) -> bool:
-    return pod is not None and all(end.container != CONTAINER for end in podstatus.ends(pod))
+def _runs(pod: Json) -> bool:
+    return all(end.container != CONTAINER for end in podstatus.ends(pod))
 
 
 async def _wait(wakeup: asyncio.Event, timeout_s: float) -> None:

@@ -5,7 +5,6 @@ say is read by ``outcome`` and ``reconcile``.
 """
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -14,8 +13,6 @@ from raftsman.executor.jobs import Json
 from raftsman.executor.kubernetes.prune import job_uid_of, name_of, prune_job, prune_pod, uid_of
 from raftsman.executor.kubernetes.reflector import Gone, Reflector, Source
 from raftsman.executor.kubernetes.timing import Timing
-
-logger = logging.getLogger(__name__)
 
 DEPARTED_S = 15 * 60.0  # Longer than any pause after which the executor looks again.
 DEPARTED = 10_000  # About 60 MB of pruned Pods at most.
@@ -136,19 +133,12 @@ class NamespaceMirror:
             ),
         )
         self._tasks = [asyncio.create_task(reflector.run()) for reflector in self._reflectors]
-        for task in self._tasks:
-            task.add_done_callback(self._notice_end)
 
     def _cancel(self) -> list[asyncio.Task[None]]:
         stopped, self._tasks, self._reflectors = self._tasks, [], ()
         for task in stopped:
             task.cancel()
         return stopped
-
-    def _notice_end(self, task: asyncio.Task[None]) -> None:
-        """Say aloud that a reflector broke: that is our fault, and its copy grows old (``synced`` says no)."""
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("a mirror broke", exc_info=task.exception())
 
     def _tell(self) -> None:
         """Call *on_change* once for all changes of this turn of the loop."""

@@ -104,7 +104,7 @@ class Reflector:
         """Why it is not live; "" when it is."""
         if self.live:
             return ""
-        return self._error or f"there is no watch on {self._source.resource} of namespace {self._source.namespace}"
+        return self._error or f"there is no watch on {self._where()}"
 
     @property
     def refused(self) -> bool:
@@ -114,7 +114,20 @@ class Reflector:
     async def run(self) -> None:
         """Follow the source until cancelled."""
         while True:
-            await self._timing.sleep(await self._round())
+            try:
+                pause_s = await self._round()
+            except Exception:  # The outermost frame: a fault of ours must not blind a namespace for good.
+                logger.exception("the copy of %s met an error, and is made anew", self._where())
+                pause_s = self._start_over()
+            await self._timing.sleep(pause_s)
+
+    def _start_over(self) -> float:
+        """Trust nothing before the next list; return how long to pause."""
+        self._version = ""
+        self._refused = False
+        self._error = f"raftsman failed at the {self._where()}, and lists them again"
+        self._on_change()
+        return self._backoff.next_s()
 
     async def _round(self) -> float:
         """List if needed, watch once, and return how long to pause then."""
@@ -175,12 +188,13 @@ class Reflector:
             raise
 
     def _replace(self, items: list[Any]) -> None:
-        before, self.objects = self.objects, {}
-        for item in items:
-            self._keep(item)
-        for uid, last in before.items():
-            if uid not in self.objects:
+        there = {uid_of(item) for item in items if isinstance(item, dict)}
+        for uid, last in list(self.objects.items()):
+            if uid not in there:
                 self._on_gone(last, last, Gone.MISSED)
+                del self.objects[uid]
+        for item in items:
+            self._keep(item, listed=True)
 
     async def _watch(self) -> float:
         """Apply the events of one watch; return the pause after its end."""
@@ -238,31 +252,37 @@ class Reflector:
             case _:
                 pass  # BOOKMARK says how far we are; kinds of the future say nothing to us.
 
-    def _keep(self, found: Any) -> bool:
+    def _keep(self, found: Any, *, listed: bool = False) -> bool:
         uid = uid_of(found) if isinstance(found, dict) else ""
         if not uid:
             self._count_malformed("an object")
             return False
         known = self.objects.get(uid)
-        if known is not None and _is_older(version_of(found), version_of(known)):
+        # A list counts as it is: the versions of an API server that was restored from a backup go back.
+        if not listed and known is not None and _is_older(version_of(found), version_of(known)):
             return False
-        self.objects[uid] = kept = self._prune(found)
+        kept = self._prune(found)
         self._on_seen(kept)
+        self.objects[uid] = kept
         return True
 
     def _drop(self, found: Json) -> None:
-        known = self.objects.pop(uid_of(found), None)
+        known = self.objects.get(uid_of(found))
         if known is None:
             return
         last = self._prune(found)
         self._on_gone(known, last, Gone.DELETED if "deletionTimestamp" in last["metadata"] else Gone.LEFT)
+        del self.objects[uid_of(found)]
         self._on_change()
 
     def _count_malformed(self, what: str) -> None:
         self.malformed += 1
         if self.malformed == 1:
-            where = f"{self._source.resource} of namespace {self._source.namespace}"
+            where = self._where()
             logger.warning("%s among the %s cannot be understood and is left out (further ones unsaid)", what, where)
+
+    def _where(self) -> str:
+        return f"{self._source.resource} of namespace {self._source.namespace}"
 
 
 def _is_refusal(error: KubernetesError) -> bool:

@@ -7,6 +7,7 @@ where calls go wrong. Time is the running loop's (``virtual_time``).
 
 import asyncio
 import copy
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,6 +78,8 @@ class FakeContext:
         """The name of a Job for every Pod that ever ran."""
         self.times_to_live: list[tuple[str, int, Instant]] = []
         self.mirrors: list[FakeMirror] = []
+        self.pods_made: Counter[str] = Counter()
+        """By the UID of their Job."""
         self.holds = False
         """Whether a finalizer holds every Job that is deleted."""
 
@@ -116,6 +119,19 @@ class FakeContext:
         job = self.jobs.pop((namespace, name))
         self._remove_pod(job)
         self._show_job(job, gone=True)
+
+    def suspend(self, namespace: str, name: str) -> None:
+        """Let the Job's Pod go, for as long as somebody wants."""
+        job = self.jobs[namespace, name]
+        job["spec"]["suspend"] = True
+        self._remove_pod(job)
+        self._set_status(job, {"active": 0})
+
+    def resume(self, namespace: str, name: str) -> None:
+        """Let the Job have another Pod."""
+        job = self.jobs[namespace, name]
+        job["spec"]["suspend"] = False
+        self._make_pod(job)
 
     def orphan(self, namespace: str, name: str) -> None:
         """Take the Job away and not its Pod, as the API does unless it is told otherwise."""
@@ -161,10 +177,12 @@ class FakeContext:
             return
         life = self.life(job["metadata"]["name"])
         uid = job["metadata"]["uid"]
+        self.pods_made[uid] += 1
+        number = self.pods_made[uid]
         body: Json = {
             "metadata": {
-                "name": f"{job['metadata']['name']}-p",
-                "uid": f"pod-of-{uid}",
+                "name": f"{job['metadata']['name']}-p{number}",
+                "uid": f"pod-{number}-of-{uid}",
                 "creationTimestamp": stamp(now()),
                 "labels": {"batch.kubernetes.io/controller-uid": uid},
             },

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from raftsman.raft.records import (
     TaskId,
     TaskSpec,
 )
+from raftsman.wire.podtemplate import template_faults
 
 CLUSTER = "6f1c2a52-6f0e-4a53-9a2f-0d7d3f1f8f10"
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -382,6 +384,44 @@ def test_every_job_is_json_is_ours_and_runs_once(
     assert {"suspend", "managedBy", "podFailurePolicy", "podReplacementPolicy"}.isdisjoint(job["spec"])
     assert (job["spec"]["backoffLimit"], pod_of(job)["restartPolicy"]) == (0, "Never")
     assert [each["name"] for each in pod_of(job)["containers"]].count("task") == 1
+
+
+SIMPLE: st.SearchStrategy[Any] = st.none() | st.booleans() | st.floats(allow_nan=False) | st.sampled_from(["", "x"])
+
+
+def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2)
+
+
+ODD = st.recursive(SIMPLE, _nested)
+ODD_SECURITY = ODD | st.fixed_dictionaries({"capabilities": ODD | st.fixed_dictionaries({"add": ODD, "drop": ODD})})
+
+
+def _odd_containers(name: str) -> st.SearchStrategy[Any]:
+    parts = {"securityContext": ODD_SECURITY, "env": ODD, "ports": ODD}
+    return st.lists(st.fixed_dictionaries({"name": st.just(name)}, optional=parts), max_size=1)
+
+
+odd_templates = st.fixed_dictionaries(
+    {
+        "spec": st.fixed_dictionaries(
+            {},
+            optional={
+                "securityContext": ODD_SECURITY,
+                "containers": _odd_containers("task"),
+                "initContainers": _odd_containers("first"),
+                "volumes": ODD,
+            },
+        ),
+    },
+    optional={"metadata": ODD | st.fixed_dictionaries({"labels": ODD, "annotations": ODD})},
+)
+
+
+@given(odd_templates, st.sampled_from(["none", "baseline", "restricted"]))
+def test_a_template_that_is_accepted_can_be_merged(template: Json, profile: str) -> None:
+    if not template_faults(template, variables=(), has_account=False):
+        with_template(template, profile=profile, environment=(("A", "1"),))
 
 
 # --- adoption ---------------------------------------------------------------------------------

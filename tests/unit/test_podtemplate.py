@@ -85,6 +85,22 @@ def test_what_raftsman_does_not_own_is_left_to_kubernetes() -> None:
         (pod({"name": "task", "resources": {}}), "/spec/containers/0/resources"),
         (pod({"name": "a", "restartPolicy": "Always"}), "/spec/containers/0/restartPolicy"),
         (pod({"name": "task", "env": [{"name": "X"}, {"name": "A"}]}), "/spec/containers/0/env/1/name"),
+        (pod({"name": "task", "env": {"A": "1"}}), "/spec/containers/0/env"),
+        (pod(securityContext="x"), "/spec/securityContext"),
+        (pod({"name": "task", "securityContext": []}), "/spec/containers/0/securityContext"),
+        (pod(initContainers=[{"name": "a", "securityContext": True}]), "/spec/initContainers/0/securityContext"),
+        (
+            pod({"name": "a", "securityContext": {"capabilities": ["CHOWN"]}}),
+            "/spec/containers/0/securityContext/capabilities",
+        ),
+        (
+            pod({"name": "a", "securityContext": {"capabilities": {"add": "CHOWN"}}}),
+            "/spec/containers/0/securityContext/capabilities/add",
+        ),
+        (
+            pod({"name": "a", "securityContext": {"capabilities": {"add": ["CHOWN", {}]}}}),
+            "/spec/containers/0/securityContext/capabilities/add/1",
+        ),
     ],
 )
 def test_what_raftsman_owns_or_reads_is_refused_where_it_stands(template: dict[str, Any], where: str) -> None:

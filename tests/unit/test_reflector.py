@@ -334,6 +334,62 @@ async def test_an_older_state_does_not_replace_a_newer_one() -> None:
     assert reflector.objects["uid-a"]["metadata"]["resourceVersion"] == "15"
 
 
+class Stumbling:
+    """Pruning that fails at the object of one name, so many times."""
+
+    def __init__(self, name: str, times: int = 1) -> None:
+        self.name, self.left = name, times
+
+    def __call__(self, found: Json) -> Json:
+        if found["metadata"]["name"] == self.name and self.left:
+            self.left -= 1
+            raise ZeroDivisionError
+        return prune_job(found)
+
+
+@pytest.mark.parametrize("where", ["list", "added", "deleted"])
+async def test_an_error_of_ours_is_logged_and_the_copy_is_made_anew(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = job("odd", 11)
+    lists = {
+        "list": [page(odd), page(odd)],
+        "added": [page(), page(odd)],
+        "deleted": [page(job("a"), odd), page(job("a"))],
+    }[where]
+    events = [event("DELETED" if where == "deleted" else "ADDED", {**odd}), SILENCE]
+    watches = [[SILENCE]] if where == "list" else [events, [SILENCE]]
+    stumbling = Stumbling("odd")
+    if where == "deleted":
+        stumbling.left = 0
+        watches[0].insert(0, lambda: setattr(stumbling, "left", 1))
+    followed = Followed(lists, watches, stumbling)
+    reflector = await followed.until_idle()
+    assert [each["metadata"]["name"] for each in reflector.objects.values()] == (
+        ["a"] if where == "deleted" else ["odd"]
+    )
+    assert (followed.live_at_idle, followed.error_at_idle) == (True, "")
+    assert followed.gone == ([("odd", Gone.MISSED)] if where == "deleted" else [])
+    assert [each.exc_info is not None for each in caplog.records] == [True]
+    assert followed.clock.pauses[0] > 0
+
+
+async def test_what_an_interrupted_list_did_not_hold_is_gone_after_the_next_one() -> None:
+    lists = [page(job("a")), page(job("odd")), page(job("odd"))]
+    followed = Followed(lists, [[EXPIRED_EVENT], [SILENCE]], Stumbling("odd"))
+    await followed.until_idle()
+    assert followed.names() == ["odd"]
+    assert followed.gone == [("a", Gone.MISSED)]
+
+
+async def test_an_error_that_comes_again_and_again_makes_no_storm_and_says_so() -> None:
+    followed = Followed([page(job("odd"))] * 8, [], Stumbling("odd", 1_000))
+    reflector = await followed.until_idle()
+    assert followed.error_at_idle == "raftsman failed at the jobs of namespace batch, and lists them again"
+    assert not reflector.live
+    assert followed.clock.pauses[-1] > 10
+
+
 async def test_events_are_understood_however_they_are_cut() -> None:
     raw = json.dumps(event("ADDED", job("a", 11, annotations={"who": "Zoë ☂"})), ensure_ascii=False).encode() + b"\n"
     one_by_one = [raw[index : index + 1] for index in range(len(raw))]

@@ -381,12 +381,11 @@ async def test_an_output_whose_reading_broke_is_read_again(executors: Executors)
 
 
 @played
-async def test_an_attempt_whose_job_cannot_be_built_stops_no_other(executors: Executors) -> None:
+async def test_an_attempt_whose_job_cannot_be_built_fails_and_stops_no_other(executors: Executors) -> None:
     node = executors.start("alpha")
     executors.submit("t1", pod_template="no JSON")
     executors.submit("t2")
     assert (await executors.ended("t2")).state is State.COMPLETED
-    await asyncio.sleep(20)
-    assert 1 <= node.worker.errors <= 6
-    executors.cancel("t1")
-    assert (await executors.ended("t1")).state is State.CANCELLED
+    task = await executors.ended("t1", within_s=10)
+    assert (task.state, task.cause, node.worker.errors) == (State.FAILED, Cause.INTERNAL, 1)
+    assert "raftsman cannot build a Job" in task.error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from raftsman.executor.output import End
 from raftsman.raft.lifecycle import Cause, State, StopKind
 from raftsman.raft.records import JobCounts
 from tests.harness.executors import CONTEXT, NAMESPACE, Executors, play, played
@@ -153,5 +154,33 @@ def test_rights_that_are_withdrawn_end_no_attempt_that_may_have_a_job(tmp_path: 
         executors.links["alpha"].refuse("")
         assert (await executors.ended("t")).state is State.COMPLETED
         assert len(executors.made("t")) == 1
+
+    play(tmp_path, scene)
+
+
+# --- a Job that somebody suspends ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 30.0], ids=["at once", "later"])
+def test_the_output_of_a_job_that_was_suspended_and_resumed_is_that_of_its_second_pod(
+    tmp_path: Path, pause_s: float
+) -> None:
+    async def scene(executors: Executors) -> None:
+        executors.kubernetes.life = lambda _name: Life(runs_s=5.0, lines=("first",))
+        executors.start("alpha")
+        executors.submit("t")
+        await executors.until(lambda: executors.task("t").state is State.RUNNING)
+        await asyncio.sleep(1)
+        executors.kubernetes.life = lambda _name: Life(runs_s=5.0, lines=("second",))
+        executors.kubernetes.suspend(NAMESPACE, "task-t-1")
+        if pause_s:
+            await executors.until(lambda: "suspended" in executors.task("t").reason, within_s=3)
+        await asyncio.sleep(pause_s)
+        executors.kubernetes.resume(NAMESPACE, "task-t-1")
+        task = await executors.ended("t")
+        assert (task.state, task.output_tail) == (State.COMPLETED, "second")
+        output = executors.output("alpha", "t")
+        assert output is not None
+        assert output.end == End("complete", "")
 
     play(tmp_path, scene)

@@ -127,8 +127,11 @@ def _spec_faults(spec: object, variables: Collection[str], *, has_account: bool)
     yield from _owned_faults(spec, ("spec",), OWNED_IN_SPEC)
     for key in ("serviceAccountName", "serviceAccount") if has_account else ():
         yield from _owned_faults(spec, ("spec",), {key: "k8sJob.serviceAccountName is set too; keep one of them"})
+    yield from _security_faults(spec, ("spec",))
     for kind in ("containers", "initContainers"):
         yield from _list_faults(spec.get(kind), ("spec", kind))
+        for path, container in _objects(spec, ("spec", kind)):
+            yield from _security_faults(container, path)
     yield from _name_faults(spec)
     for path, container in _objects(spec, ("spec", "containers")):
         yield from _owned_faults(container, path, OWNED_IN_CONTAINERS)
@@ -141,6 +144,23 @@ def _owned_faults(owner: Mapping[str, Any], path: Path, owned: Mapping[str, str]
     for key, way_out in owned.items():
         if owner.get(key) is not None:
             yield _fault((*path, key), f"is not the template's to set: {way_out}")
+
+
+def _security_faults(owner: Mapping[str, Any], path: Path) -> Iterator[Fault]:
+    """Yield what the merge could not read of a security context; what its fields mean is Kubernetes' to judge."""
+    at = (*path, "securityContext")
+    security = owner.get("securityContext")
+    if security is not None and not isinstance(security, dict):
+        yield _fault(at, "must be an object: a security context")
+    capabilities = _object(security).get("capabilities")
+    if capabilities is not None and not isinstance(capabilities, dict):
+        yield _fault((*at, "capabilities"), "must be an object with add and drop")
+    added = _object(capabilities).get("add")
+    if added is not None and not isinstance(added, list):
+        yield _fault((*at, "capabilities", "add"), "must be a list of capabilities")
+    for index, name in enumerate(added if isinstance(added, list) else ()):
+        if not isinstance(name, str):
+            yield _fault((*at, "capabilities", "add", index), "must be the name of a capability such as NET_ADMIN")
 
 
 def _list_faults(members: object, path: Path) -> Iterator[Fault]:
@@ -166,6 +186,9 @@ def _name_faults(spec: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _variable_faults(container: Mapping[str, Any], path: Path, variables: Collection[str]) -> Iterator[Fault]:
+    env = container.get("env")
+    if env is not None and not isinstance(env, list):
+        yield _fault((*path, "env"), "must be a list of variables, each with a name")
     for at, variable in _objects(container, (*path, "env")):
         name = variable.get("name")
         if isinstance(name, str) and name in variables:
