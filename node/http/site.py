@@ -36,6 +36,8 @@ class Site:
     new_task_id: Callable[[], str]
     joined: Callable[[], bool]
     """Whether this process has joined: a row in the table may be that of an earlier one."""
+    leaderless_for_s: Callable[[], float]
+    """How long this node has known of no leader."""
     version: str
 
     @property
