@@ -74,10 +74,16 @@ class LeaderLoop:
         self._on_leader_change = on_leader_change
         self._on_decided = on_decided
         self._leader: str | None = None
+        self._leader_known_at = monotonic()
         self._leads_since: float | None = None
         self._checked_at = monotonic()
         self._checked_index = 0
         self.errors = 0
+
+    @property
+    def leaderless_for_s(self) -> float:
+        """How long this node has known of no leader, to about half a second."""
+        return self._monotonic() - self._leader_known_at
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -93,6 +99,8 @@ class LeaderLoop:
 
     async def _look(self) -> None:
         standing = self._replica.standing()
+        if standing.leader is not None:
+            self._leader_known_at = self._monotonic()
         if standing.leader not in (None, self._leader):
             self._leader = standing.leader
             self._on_leader_change()

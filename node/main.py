@@ -143,6 +143,7 @@ class Node:
             relays=self._shares.relays,
         )
         self._membership = self._own_membership()
+        self._leader = self._leader_loop()
         self._site = Site(
             settings=settings,
             replica=self.replica,
@@ -154,6 +155,7 @@ class Node:
             token=secret,
             new_task_id=new_task_id,
             joined=lambda: self._membership.joined,
+            leaderless_for_s=lambda: self._leader.leaderless_for_s,
             version=self._version,
         )
         self.metrics.gauges(self._reading)
@@ -172,7 +174,7 @@ class Node:
         stack.push_async_callback(shells.stop)
         wakeup = stack.enter_context(self.feed.wakeup())
         for name, work in (
-            ("leader", self._leader().run()),
+            ("leader", self._leader.run()),
             ("worker", self._worker(wakeup, shells).run()),
             ("membership", self._membership.run()),
             ("strangers", self._processes.reap_strangers()),
@@ -205,7 +207,7 @@ class Node:
             ),
         )
 
-    def _leader(self) -> LeaderLoop:
+    def _leader_loop(self) -> LeaderLoop:
         return LeaderLoop(
             replica=self.replica,
             feed=self.feed,

@@ -66,10 +66,14 @@ def etag_of(task: Task) -> str:
     return f'"{task.index}"'
 
 
-def was_seen(request: web.Request, task: Task) -> bool:
-    """Whether ``If-None-Match`` names the task as it is: a list, whose members may be marked weak (W/)."""
-    seen = request.headers.get("If-None-Match", "")
-    return seen.strip() == "*" or etag_of(task) in seen
+def seen_etags(request: web.Request) -> str:
+    """Return ``If-None-Match``, "" when it is absent: tags, of which some may be marked weak (W/). Raises a Problem."""
+    return _tags(request, "If-None-Match")
+
+
+def was_seen(seen: str, task: Task) -> bool:
+    """Whether *seen* names the task as it is."""
+    return seen == "*" or etag_of(task) in seen
 
 
 def expected_indexes(request: web.Request) -> tuple[int, ...] | None:
@@ -77,9 +81,14 @@ def expected_indexes(request: web.Request) -> tuple[int, ...] | None:
 
     The comparison is strong (RFC 9110, section 13.1.1): a weak tag, or one that is not ours, allows nothing.
     """
-    text = ",".join(request.headers.getall("If-Match", [])).strip()
-    if text == "*" or "If-Match" not in request.headers:
+    text = _tags(request, "If-Match")
+    if text in ("", "*"):
         return None
-    if not _TAGS.fullmatch(text):
-        raise invalid_parameter("If-Match", f'{text!r} is not the ETag of a task, such as "17"')
     return tuple(int(match[1]) for tag in re.findall(_TAG, text) if (match := _INDEX.fullmatch(tag)))
+
+
+def _tags(request: web.Request, name: str) -> str:
+    text = ",".join(request.headers.getall(name, [])).strip()
+    if name in request.headers and text != "*" and not _TAGS.fullmatch(text):
+        raise invalid_parameter(name, f'{text!r} is not the ETag of a task, such as "17"')
+    return text

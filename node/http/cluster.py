@@ -11,6 +11,7 @@ from raftsman.node.http.site import Site, known_parameters, rfc3339, site_of
 from raftsman.node.http.writes import Write, here_or_at_the_leader, no_leader, read_json
 from raftsman.raft.records import Member, MemberContext
 from raftsman.raft.table import TaskTable
+from raftsman.scheduler.deadlines import MEMBER_SILENCE_S
 from raftsman.wire.faults import Fault
 from raftsman.wire.views import ClusterView, ContextView, MemberView
 
@@ -36,8 +37,16 @@ def cluster_view(site: Site) -> ClusterView:
     uuid, index, state_hash, members = site.replica.read(look)
     names = sorted({site.node, *silent_for_s})
     rows: dict[str, Member] = {member.node: member for member in members}
-    views = [_member_view(site, name, rows.get(name), standing.leader) for name in names]
-    alive = sum(view["alive"] for view in views)
+    alive = {
+        name: is_alive(
+            heard_directly=name in (site.node, standing.leader),
+            lost=name not in rows or rows[name].lost_at is not None,
+            silent_s=silent_for_s.get(name, 0.0),
+            leaderless_s=None if standing.leader else site.leaderless_for_s(),
+        )
+        for name in names
+    }
+    spare = sum(alive.values()) - (len(names) // 2 + 1)
     return {
         "name": site.settings.cluster,
         "uuid": uuid or None,
@@ -46,19 +55,30 @@ def cluster_view(site: Site) -> ClusterView:
         "commitIndex": standing.commit_index,
         "appliedIndex": index,
         "stateHash": state_hash,
-        "canLose": max(alive - (len(names) // 2 + 1), 0),
-        "members": views,
+        "canLose": max(spare, 0) if standing.leader else 0,
+        "members": [_member_view(site, name, rows.get(name), standing.leader, alive[name]) for name in names],
     }
 
 
-def _member_view(site: Site, name: str, member: Member | None, leader: str | None) -> MemberView:
-    lost = member is None or member.lost_at is not None
-    role = "leader" if name == leader else "lost" if lost else "follower"
+def is_alive(*, heard_directly: bool, lost: bool, silent_s: float, leaderless_s: float | None) -> bool:
+    """Whether a member counts as alive: by the leader's word, which is the table's; without a leader by its silence.
+
+    *leaderless_s* is None while there is a leader. Followers do not talk to each other, so a member's silence means
+    something only once there has been no leader for as long, or when the last one had lost it already.
+    """
+    if heard_directly:
+        return True
+    if leaderless_s is None:
+        return not lost
+    return silent_s <= MEMBER_SILENCE_S or not (lost or leaderless_s > MEMBER_SILENCE_S)
+
+
+def _member_view(site: Site, name: str, member: Member | None, leader: str | None, alive: bool) -> MemberView:
     return {
         "name": name,
-        "role": role,
+        "role": "leader" if name == leader else "follower" if alive else "lost",
         "url": member.url if member else "",
-        "alive": not lost or name in (site.node, leader),
+        "alive": alive,
         "lag": 0 if name == site.node else site.replica.behind().get(name),  # Only the leader knows.
         "contexts": [context.name for context in member.contexts] if member else [],
         "slots": member.slots if member else 0,

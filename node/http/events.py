@@ -18,7 +18,7 @@ from raftsman.node.http.site import (
     site_of,
     wait_parameter,
 )
-from raftsman.node.http.streams import EVENT_STREAM, last_event_id, ndjson, sse, stream, stream_type
+from raftsman.node.http.streams import EVENT_STREAM, NDJSON, last_event_id, ndjson, sse, stream, stream_type
 from raftsman.node.http.views import event_view
 from raftsman.raft.records import Change
 
@@ -36,10 +36,10 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     site = site_of(request)
     known_parameters(request, "after", "limit", "follow", "wait")
     after = _after(request)
-    limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
     wait_s = wait_parameter(request)
-    media_type = stream_type(request)
-    follow = bool_parameter(request, "follow", default=media_type == EVENT_STREAM)
+    if "wait" in request.query and after is None:
+        raise invalid_parameter("wait", "it is for a node that is behind the event that after names, and there is none")
+    media_type, limit, follow = _form(request)
     if after is not None:
         await _require_kept(site, after, wait_s)
     if media_type:
@@ -56,9 +56,7 @@ async def get_task_events(request: web.Request) -> web.StreamResponse:
     task_id = request.match_info["task_id"]
     task, index = site.replica.read(lambda table: (task_in(table, task_id), table.index))
     after = _after(request) or (0, 0)
-    limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
-    media_type = stream_type(request)
-    follow = bool_parameter(request, "follow", default=media_type == EVENT_STREAM)
+    media_type, limit, follow = _form(request)
     changes = [change for change in task.changes if (change.index, change.n) > after]
     if task.ended and not changes and last_event_id(request):
         return web.Response(status=204)
@@ -66,6 +64,18 @@ async def get_task_events(request: web.Request) -> web.StreamResponse:
         changes_as_they_come = _task_changes(site, task.task_id, after, follow=follow)
         return await stream(request, _written(changes_as_they_come, media_type), content_type=media_type)
     return _page(changes, limit, index)
+
+
+def _form(request: web.Request) -> tuple[str | None, int, bool]:
+    """Return the media type of the stream that is asked for, else None, a page's length, and whether to go on."""
+    media_type = stream_type(request)
+    limit = int_parameter(request, "limit", PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
+    follow = bool_parameter(request, "follow", default=media_type == EVENT_STREAM)
+    if media_type and "limit" in request.query:
+        raise invalid_parameter("limit", f"a page has a limit, and {media_type} is a stream")
+    if follow and not media_type:
+        raise invalid_parameter("follow", f"a page does not go on: ask for a stream, {NDJSON} or {EVENT_STREAM}")
+    return media_type, limit, follow
 
 
 def _page(changes: list[Change], limit: int, index: int) -> web.Response:

@@ -107,14 +107,18 @@ _LAST_EVENT = Parameter(
     name="Last-Event-ID", schema=TEXT, text="The last event that was seen; goes before the query.", place="header"
 )
 _WAIT = Parameter(
-    name="wait", schema={"type": "string", "examples": ["30s"]}, text="How long to hold the answer back, at most 60s."
+    name="wait",
+    schema={"type": "string", "examples": ["30s"]},
+    text="How long to hold the answer back, at most 60s; needs what it waits for: index, after.",
 )
-_FOLLOW = Parameter(name="follow", schema=_SWITCH, text="Go on; the default of an event stream.")
+_FOLLOW = Parameter(
+    name="follow", schema=_SWITCH, text="Go on; the default of an event stream. A page of JSON does not."
+)
 _AFTER = Parameter(name="after", schema=TEXT, text="The id, or the index, of the last event that is known.")
 _PAGE_OF_EVENTS = Parameter(
     name="limit",
     schema={"type": "integer", "minimum": 1, "maximum": MAX_PAGE_EVENTS, "default": PAGE_EVENTS},
-    text="Events of one page.",
+    text="Events of one page; a stream has none.",
 )
 _STREAM = (_ACCEPT, _LAST_EVENT, _FOLLOW)
 

@@ -1,6 +1,6 @@
 """What the routes work with, and the small things that several of them need."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -36,6 +36,8 @@ class Site:
     new_task_id: Callable[[], str]
     joined: Callable[[], bool]
     """Whether this process has joined: a row in the table may be that of an earlier one."""
+    leaderless_for_s: Callable[[], float]
+    """How long this node has known of no leader."""
     version: str
 
     @property
@@ -71,11 +73,17 @@ def instant_of(name: str, text: str) -> Instant:
     return Instant(int(moment.timestamp() * 1000))
 
 
-def known_parameters(request: web.Request, *names: str) -> None:
-    """Refuse query parameters that this route does not have: a filter that is not understood must not be ignored."""
+def known_parameters(request: web.Request, *names: str, repeatable: Collection[str] = ()) -> None:
+    """Refuse query parameters that this route does not have, and repeated ones of which only one would be heeded.
+
+    A filter that is not understood must not be ignored.
+    """
     for name in request.query:
-        if name not in (*names, "consistent"):
-            raise invalid_parameter(name, f"this address takes {', '.join(sorted(names)) or 'no parameters'}")
+        if name not in (*names, *repeatable, "consistent"):
+            taken = ", ".join(sorted((*names, *repeatable)))
+            raise invalid_parameter(name, f"this address takes {taken or 'no parameters'}")
+        if name not in repeatable and len(request.query.getall(name)) > 1:
+            raise invalid_parameter(name, "it is given more than once")
 
 
 def int_parameter(request: web.Request, name: str, default: int, *, low: int, high: int) -> int:

@@ -17,6 +17,7 @@ from raftsman.node.http.answers import (
     expected_indexes,
     find_task,
     json_response,
+    seen_etags,
     task_in,
     task_response,
     was_seen,
@@ -36,7 +37,11 @@ from raftsman.raft.lifecycle import State
 from raftsman.raft.records import Instant, Task, TaskId
 from raftsman.raft.table import TaskTable
 from raftsman.scheduler.planner import explain_all
+from raftsman.wire import grammar
+from raftsman.wire.faults import Complaint
+from raftsman.wire.models import K8S_JOB, SHELL
 
+TYPES = (K8S_JOB, SHELL)
 PAGE_TASKS = 100
 MAX_PAGE_TASKS = 1000
 
@@ -51,10 +56,13 @@ async def get_task(request: web.Request) -> web.Response:
     task_id = request.match_info["task_id"]
     seen = int_parameter(request, "index", 0, low=0, high=2**63)
     wait_s = wait_parameter(request)
+    if "wait" in request.query and "index" not in request.query:
+        raise invalid_parameter("wait", "it needs index, the one at which the task was seen")
+    seen_tags = seen_etags(request)
     if wait_s and find_task(site, task_id).index <= seen:
         await site.feed.wait_for_task(task_id, wait_s)
     task, at = site.replica.read(lambda table: (task_in(table, task_id), table.index))
-    if was_seen(request, task):
+    if was_seen(seen_tags, task):
         return web.Response(status=304, headers={"ETag": etag_of(task), **as_of(at)})
     return task_response(site, task_id, status=200)
 
@@ -91,7 +99,8 @@ class Selection:
 async def list_tasks(request: web.Request) -> web.Response:
     """List tasks, the newest first unless ``sort=submittedAt`` says otherwise."""
     site = site_of(request)
-    known_parameters(request, "state", "type", "context", "node", "label", "submittedAfter", "sort", "limit", "cursor")
+    once = ("type", "context", "node", "submittedAfter", "sort", "limit", "cursor")
+    known_parameters(request, *once, repeatable=("state", "label"))
     selection = _selection(request)
     limit = int_parameter(request, "limit", PAGE_TASKS, low=1, high=MAX_PAGE_TASKS)
     sort = request.query.get("sort", "-submittedAt")
@@ -133,18 +142,36 @@ def _selection(request: web.Request) -> Selection:
     after = request.query.get("submittedAfter")
     return Selection(
         states=states,
-        type=request.query.get("type", ""),
-        context=request.query.get("context", ""),
-        node=request.query.get("node", ""),
+        type=_spelled(request, "type", _task_type),
+        context=_spelled(request, "context", grammar.context_name),
+        node=_spelled(request, "node", grammar.node_name),
         labels=tuple(_label(text) for texts in request.query.getall("label", []) for text in texts.split(",")),
-        submitted_after=instant_of("submittedAfter", after) if after else None,
+        submitted_after=None if after is None else instant_of("submittedAfter", after),
     )
+
+
+def _spelled(request: web.Request, name: str, rule: grammar.Rule) -> str:
+    """Return the text that the query gives, "" when it is absent. What *rule* forbids selects nothing: a Problem."""
+    text = request.query.get(name)
+    if text is None:
+        return ""
+    complaint = rule(text)
+    if complaint:
+        raise invalid_parameter(name, f"it {complaint}")
+    return text
+
+
+def _task_type(text: str) -> Complaint | None:
+    return None if text in TYPES else Complaint(f"must be one of {', '.join(TYPES)}")
 
 
 def _label(text: str) -> tuple[str, str | None]:
     key, equals, value = text.partition("=")
     if not key:
         raise invalid_parameter("label", f"{text!r} is not key=value or key")
+    complaint = grammar.label_key(key) or grammar.label_value(value or "")
+    if complaint:
+        raise invalid_parameter("label", f"{text!r}: a key or value {complaint}")
     return key, value if equals else None
 
 

@@ -161,6 +161,12 @@ def test_without_a_majority_writes_are_told_so_and_reads_go_on(group: NodeGroup)
     cluster = get(left, "/v1/cluster")
     assert cluster.json["leader"] is None
     assert "raftsman-leader" not in cluster.headers
+    assert cluster.json["canLose"] == 0
+
+    def roles() -> dict[str, str]:
+        return {each["name"]: each["role"] for each in get(left, "/v1/cluster").json["members"] if each["alive"]}
+
+    eventually(lambda: roles() == {left.name: "follower"}, within_s=10, what="nobody else is taken for alive")
     check_problem(get(left, f"/v1/tasks/{task_id}?consistent=true"), 503, "no-leader")
     check_problem(get(left, "/v1/tasks", Raftsman_Min_Index=str(10**9)), 503, "not-ready")
 

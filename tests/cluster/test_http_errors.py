@@ -112,6 +112,22 @@ def test_what_is_no_json_is_malformed(node: NodeProcess, raw: bytes, pointer: st
         ("/v1/tasks?cursor=%C3%A4", "cursor"),
         ("/v1/tasks?cursor=YWJj", "cursor"),
         ("/v1/tasks?label==x", "label"),
+        ("/v1/tasks?label=%20", "label"),
+        ("/v1/tasks?label=a==b", "label"),
+        ("/v1/tasks?label=a=b,", "label"),
+        ("/v1/tasks?type=foo", "type"),
+        ("/v1/tasks?type=", "type"),
+        ("/v1/tasks?context=", "context"),
+        ("/v1/tasks?node=%00", "node"),
+        ("/v1/tasks?submittedAfter=", "submittedAfter"),
+        ("/v1/tasks?limit=1&limit=2", "limit"),
+        ("/v1/tasks?limit=1&limit=1", "limit"),
+        ("/v1/tasks?consistent=true&consistent=false", "consistent"),
+        ("/v1/tasks/one?wait=1s", "wait"),
+        ("/v1/events?wait=1s", "wait"),
+        ("/v1/events?follow=true", "follow"),
+        ("/v1/tasks/known/events?follow=true", "follow"),
+        ("/v1/tasks/known/logs?tail=1&tail=2", "tail"),
         ("/v1/tasks?submittedAfter=yesterday", "submittedAfter"),
         ("/v1/tasks?submittedAfter=2026-01-01T00:00:00", "submittedAfter"),
         ("/v1/tasks?consistent=maybe", "consistent"),
@@ -154,6 +170,14 @@ def test_a_parameter_that_cannot_be_used_is_named(node: NodeProcess, path: str, 
     assert document["detail"].startswith(f"{parameter}: ")
 
 
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "text/event-stream"])
+@pytest.mark.parametrize("path", ["/v1/events?limit=2", "/v1/tasks/known/events?limit=2"])
+def test_a_stream_has_no_limit(node: NodeProcess, path: str, media_type: str) -> None:
+    ask(node, "POST", "/v1/tasks", spec("known"))
+    document = check_problem(get(node, path, Accept=media_type), 400, "invalid-parameter")
+    assert document["detail"].startswith("limit: ")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "header", "value"),
     [
@@ -165,6 +189,9 @@ def test_a_parameter_that_cannot_be_used_is_named(node: NodeProcess, path: str, 
         ("POST", "/v1/tasks/one/cancel", "If-Match", "7"),
         ("POST", "/v1/tasks/one/cancel", "If-Match", '"7" "8"'),
         ("POST", "/v1/tasks/one/cancel", "If-Match", ""),
+        ("GET", "/v1/tasks/known", "If-None-Match", "5"),
+        ("GET", "/v1/tasks/known", "If-None-Match", ""),
+        ("GET", "/v1/tasks/known", "If-None-Match", '"5'),
         ("GET", "/v1/events", "Last-Event-ID", "x"),
         ("GET", "/v1/tasks/known/events", "Last-Event-ID", "1.x"),
         ("GET", "/v1/tasks/known/logs", "Last-Event-ID", "1"),

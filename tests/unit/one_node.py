@@ -64,6 +64,7 @@ async def one_node(
             token=token,
             new_task_id=lambda: "new-task",
             joined=joined,
+            leaderless_for_s=lambda: 0.0,
             version="test",
         )
         app = build_app(site)

@@ -2,12 +2,9 @@
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -27,6 +24,7 @@ from raftsman.raft.disk import (
 )
 from raftsman.raft.journal import Journal
 from raftsman.raft.snapshots import SnapshotHead, SnapshotStore
+from tests.harness.descriptors import no_descriptor_left
 from tests.harness.simulated_disk import SimulatedDisk
 from tests.unit.journals import entries_of, entry
 
@@ -126,16 +124,6 @@ def test_every_other_error_of_a_write_is_a_failure(number: int) -> None:
 def test_every_error_of_a_sync_is_a_failure(number: int) -> None:
     with pytest.raises(DiskFailed), fatal_errors("syncing"):
         raise OSError(number, os.strerror(number))
-
-
-@contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_without_a_descriptor_no_file_is_opened_and_the_disk_has_not_failed(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ import errno
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from raftsman.node.http.listener import CannotListen
+from tests.harness.descriptors import no_descriptor_left
 from tests.unit.one_node import OneNode, one_node
 from tests.unit.replicas import META_LEFT_OPEN
 
@@ -194,3 +195,19 @@ async def test_an_expectation_that_cannot_be_met_is_refused_in_a_problem(node: O
         assert head.startswith(b"HTTP/1.1 400 ")
         assert b"Content-Type: application/problem+json" in head
         assert json.loads(body)["detail"] == "Expect: '200-maybe' is not 100-continue"
+
+
+async def test_without_a_descriptor_connections_wait_and_the_log_says_so_once_a_second(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with one_node(tmp_path) as node:
+        with ExitStack() as stack:
+            waiting = [stack.enter_context(socket.socket()) for _ in range(20)]
+            with no_descriptor_left():
+                for each in waiting:
+                    each.connect(("127.0.0.1", node.port))
+                await asyncio.sleep(2.5)
+            assert 1 <= caplog.text.count("socket.accept() out of system resource") <= 3
+        await asyncio.sleep(1.1)
+        async with node.session.get(f"{node.url}/livez") as answer:
+            assert answer.status == 200
