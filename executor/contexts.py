@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from raftsman.executor.kubernetes.kubeconfig import (
     Kubeconfigs,
     context_names,
     default_paths,
+    is_there,
     resolve,
     resolve_in_cluster,
     split_paths,
@@ -32,8 +32,6 @@ from raftsman.executor.kubernetes.timing import Timing
 from raftsman.executor.kubernetes.transport import RequestHook, ignore_request
 
 logger = logging.getLogger(__name__)
-
-THREADS = 8  # Files, TLS and exec plugins; one that hangs holds one thread for half a minute.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +57,18 @@ def discover(environment: Mapping[str, str], home: Path) -> list[ContextSettings
         kubeconfig = ":".join(str(path) for path in paths)
         names = context_names(paths, Kubeconfigs())
         return [ContextSettings(name=name, kubeconfig=kubeconfig, context=name) for name in names]
-    if environment.get("KUBERNETES_SERVICE_HOST") and (SERVICE_ACCOUNT / "token").is_file():
+    if environment.get("KUBERNETES_SERVICE_HOST") and _has_account():
         return [ContextSettings(name=IN_CLUSTER)]
     return []
 
 
+def _has_account() -> bool:
+    token = SERVICE_ACCOUNT / "token"
+    return is_there(token, str(token))
+
+
 class KubernetesContexts:
-    """The port ``Contexts``: one loop for each of *settings*, sharing nothing but threads.
+    """The port ``Contexts``: one loop for each of *settings*, sharing nothing.
 
     *on_request* is told (context, verb, code) of every call, code "error" when there was no answer.
     """
@@ -83,7 +86,6 @@ class KubernetesContexts:
         self._environment = os.environ if environment is None else environment
         self._home = home or Path.home()
         self._hooks: list[HealthHook] = []
-        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="kubeconfig")
         self._tasks: list[asyncio.Task[None]] = []
         kubeconfigs = Kubeconfigs()
         self._loops = {
@@ -91,7 +93,6 @@ class KubernetesContexts:
                 each.name,
                 partial(self._resolve, each, kubeconfigs),
                 build,
-                self._threads,
                 timing or Timing(),
                 qps=each.qps,
                 burst=each.burst,
@@ -116,7 +117,6 @@ class KubernetesContexts:
         self._tasks = []
         for loop in self._loops.values():
             await loop.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def on_health(self, callback: HealthHook) -> None:
         """Call *callback* with (name, health) in the event loop whenever a context's health changes."""

@@ -1,7 +1,7 @@
 """Carrying out what ``reconcile`` decided about one attempt: the calls to Kubernetes and to the log.
 
 Each deed is safe to repeat and to be cut short anywhere, because the next look decides again from what is
-there. ``worker`` holds the loop, and never has two deeds of one attempt at work.
+there. ``worker`` holds the loop, and never has two deeds of one attempt at work, the reading of Events aside.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from typing import assert_never
 import msgspec
 
 from raftsman.executor import podstatus
-from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, Unreachable
+from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, NoTurn, Unreachable
 from raftsman.executor.manifest import build_job, is_earlier, job_name
+from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import create_refusal, unbuildable
 from raftsman.executor.output import Output
 from raftsman.executor.reconcile import (
@@ -35,7 +36,7 @@ from raftsman.executor.waits import Waiting
 from raftsman.raft.codec import unpack_spec
 from raftsman.raft.commands import Refused, Report
 from raftsman.raft.limits import clip
-from raftsman.raft.records import Attempt, Instant, Task
+from raftsman.raft.records import Attempt, Task
 from raftsman.raft.replica import Applied, Outcome
 
 log = logging.getLogger(__name__)
@@ -57,16 +58,17 @@ class Watched:
     notes: Notes = field(default_factory=Notes)
     deed: "asyncio.Task[None] | None" = None
     found: Json | None = None  # The Job as an answer showed it, until the mirror shows it as well.
-    found_at: Instant | None = None
+    found_at: Moment | None = None
     ambiguous: bool = False  # A create was sent and not answered: a Job may exist, or come to exist.
     counted: bool = False  # Its Job has been met, and counted as created or adopted.
     events: dict[str, list[Json]] = field(default_factory=dict)
+    reading: "asyncio.Task[None] | None" = None  # Of Events: beside the deeds, for its turn may be long in coming.
     output: Output | None = None
     capture: "asyncio.Task[None] | None" = None
     captured: str = ""  # The UID of the Pod whose output that is.
     pod: Json | None = None  # The one whose output is to be captured, as seen last.
     output_awaited: bool = False  # Its end has had its time; a conclusion that is repeated does not wait again.
-    resume_at: Instant | None = None  # Not looked at before, after an error of ours.
+    resume_at: Moment | None = None  # Not looked at before, after an error of ours.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ class Deeds:
     pod_security: Callable[[str], str]  # Of a context.
     propose: Callable[[Report], Awaitable[Outcome]]
     still_due: Callable[[Task], Awaitable[bool]]  # Whether the log, as of now, still gives this attempt to this node.
-    now: Callable[[], Instant]
+    moment: Callable[[], Moment]
     on_created: Callable[[str], None]
     on_adopted: Callable[[str], None]
 
@@ -156,6 +158,9 @@ class Deeds:
             job = await jobs.get_job(attempt.namespace, name)
             if job is None:  # It went between the two answers.
                 self._try_again(RETRY_CREATE_MS, watched)
+        except NoTurn as error:
+            self._note_delay(error, "waits for its turn", watched)
+            return
         except Unreachable as error:
             log.info("task %s: no answer to the creation of %s: %s", task.task_id, name, error.message)
             self._note_silence(error, watched)
@@ -175,14 +180,17 @@ class Deeds:
             raise
 
     def _try_again(self, pause_ms: int, watched: Watched) -> None:
-        watched.notes = replace(watched.notes, retry_at=Instant(self.now() + pause_ms))
+        watched.notes = replace(watched.notes, retry_at=self.moment() + pause_ms)
 
     def _note_silence(self, error: Unreachable, watched: Watched) -> None:
-        if watched.ambiguous:  # Not for the first time: whoever waits is told.
-            message = clip(f"the creation of its Job gets no answer: {error.message}")
-            wait = Waiting(cause=None, message=message, grace_ms=None)
-            watched.notes = replace(watched.notes, refusal=wait)
+        # The first time means little; whoever goes on waiting is told.
+        self._note_delay(error, "gets no answer" if watched.ambiguous else "", watched)
         watched.ambiguous = True
+
+    def _note_delay(self, error: Unreachable, what: str, watched: Watched) -> None:
+        if what:
+            message = clip(f"the creation of its Job {what}: {error.message}")
+            watched.notes = replace(watched.notes, refusal=Waiting(cause=None, message=message, grace_ms=None))
         self._try_again(max(RETRY_CREATE_MS, int(1000 * (error.retry_after_s or 0))), watched)
 
     def _note_refusal(self, error: Denied, watched: Watched) -> None:
@@ -191,7 +199,7 @@ class Deeds:
 
     def _note_found(self, job: Json | None, watched: Watched) -> None:
         if job is not None:
-            watched.found, watched.found_at = job, self.now()
+            watched.found, watched.found_at = job, self.moment()
 
     async def _delete(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
         assert task.attempt is not None

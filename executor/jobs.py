@@ -40,6 +40,10 @@ class Unreachable(KubernetesError):
         self.retry_after_s = retry_after_s
 
 
+class NoTurn(Unreachable):
+    """The call was never sent, for too many others wait for their turn: nothing has happened."""
+
+
 class Unauthorized(Unreachable):
     """401, or a 403 given to ``system:anonymous``: our credentials are missing or no longer good."""
 
@@ -132,7 +136,8 @@ class Jobs(Protocol):
         """Yield chunks of the container's output, each line behind its RFC 3339 timestamp.
 
         *since* is an RFC 3339 instant, of which Kubernetes heeds the whole seconds only. The end of the
-        iteration does not mean that the output is complete: a cut connection looks the same.
+        iteration does not mean that the output is complete: a cut connection looks the same. A followed output may
+        have to wait for its turn; it yields an empty chunk when that has come, and gives way to others after a while.
         """
 
     def mirror(self, namespace: str, selector: str, on_change: Callable[[], None]) -> Mirror:

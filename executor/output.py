@@ -23,9 +23,10 @@ from raftsman.raft.limits import OUTPUT_TAIL_BYTES
 
 FLUSH_AFTER_S = 1.0  # The age of what a killed node loses of the head, at most.
 FLUSH_BYTES = 64 * 1024
+SWEEP_EVERY_S = 60.0
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ class Output:
         try:
             self._files.write_final(self._kept, end, reason)
         except OSError as error:
-            _log.warning("the output in %s cannot be kept: %s", self._files.folder, error)
+            log.warning("the output in %s cannot be kept: %s", self._files.folder, error)
 
     def abandon(self, reason: str) -> None:
         """End the output, truncated, for its readers, and remove it from the disk."""
@@ -211,7 +212,7 @@ class _Draft:
             self._files.append_draft(records)
         except OSError as error:
             self._refused = True  # The output is still in memory, and written as a whole at its end.
-            _log.warning("the draft in %s cannot be written: %s", self._files.folder, error)
+            log.warning("the draft in %s cannot be written: %s", self._files.folder, error)
 
     def drop(self) -> None:
         """Forget what is not written yet."""
@@ -262,6 +263,7 @@ class OutputStore:
         self._root = root
         self._keep = keep
         self._open: dict[Path, Output] = {}  # By folder: those that have not ended.
+        self.errors = 0
 
     def open(self, task_id: str, sequence: int, attempt: int) -> Output:
         """Return a new, empty output; an earlier one of the same attempt is thrown away, and ends for its readers."""
@@ -290,6 +292,16 @@ class OutputStore:
         files = OutputFiles(folder)
         header = files.read_header()
         return None if header is None else Output(attempt, files, ended=End(header.end, header.reason))
+
+    async def keep_sweeping(self, every_s: float = SWEEP_EVERY_S) -> None:
+        """Sweep now and then until cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.sweep()
+            except Exception:  # The outermost frame of the loop: without it the disk would fill, silently.
+                self.errors += 1
+                log.exception("a sweep of the kept output met an error; the next one tries again")
 
     async def sweep(self) -> None:
         """Throw away the outputs that ended first, until all together fit into ``total_bytes``."""

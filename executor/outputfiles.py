@@ -20,6 +20,9 @@ from raftsman.executor.lines import KeptLines
 
 Ending = Literal["complete", "truncated", "unavailable"]
 
+_NOT_OURS = (FileNotFoundError, NotADirectoryError, PermissionError)
+"""What is met where something has just gone, or lies that is no output."""
+
 _DRAFT, _FINAL, _UNFINISHED = "draft", "output", "output.tmp"
 
 
@@ -100,9 +103,16 @@ class StoredOutput:
     size_bytes: int
 
 
+def _inside(folder: Path) -> list[Path]:
+    with contextlib.suppress(*_NOT_OURS):
+        return list(folder.iterdir())
+    return []
+
+
 def stored_outputs(root: Path) -> Iterator[StoredOutput]:
     """Yield every output below *root*; what disappears meanwhile is left out."""
-    for folder in root.glob("*/*"):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    # Not glob("*/*"): it raises when a folder disappears between its listing and that of its parent.
+    for folder in (attempt for task in _inside(root) for attempt in _inside(task)):
+        with contextlib.suppress(*_NOT_OURS):
             size_bytes = sum(each.stat().st_size for each in folder.iterdir())
             yield StoredOutput(folder, folder.stat().st_mtime, size_bytes)

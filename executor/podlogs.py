@@ -60,7 +60,7 @@ async def _follow(log: "_ContainerLog", running: Callable[[], bool], sleep: Slee
     """Read until the container does not run any more; return an error after which reading on is pointless."""
     pause_s = FIRST_PAUSE_S
     while running():
-        came = await log.read(follow=True)
+        came = await _read_in_turn(log, running)
         if came.error is not None and log.is_gone(came.error):
             return came.error
         if came.something:
@@ -68,6 +68,19 @@ async def _follow(log: "_ContainerLog", running: Callable[[], bool], sleep: Slee
         await _pause(max(pause_s, _least_pause_s(came.error)), running, sleep)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
     return None
+
+
+async def _read_in_turn(log: "_ContainerLog", running: Callable[[], bool]) -> "_Came":
+    """Follow the log; but wait for the turn to do so only while the container runs, for its rest needs none."""
+    reading = asyncio.ensure_future(log.read(follow=True))
+    try:
+        while not (await asyncio.wait({reading}, timeout=None if log.has_begun else GLANCE_S))[0]:
+            if not log.has_begun and not running():
+                return _Came(something=False, error=None)
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    return reading.result()
 
 
 async def _pause(pause_s: float, running: Callable[[], bool], sleep: Sleep) -> None:
@@ -129,6 +142,7 @@ class _ContainerLog:
         self._place = _Place()
         self._unended: _RawLine | None = None  # The last line, as long as its end has not been seen.
         self._empty_reads = 0
+        self.has_begun = False  # The stream under way came to its turn.
         self._came_to_end = False  # The last stream that there was ended by itself.
 
     async def find_place(self) -> None:
@@ -140,21 +154,24 @@ class _ContainerLog:
     async def read(self, *, follow: bool) -> _Came:
         """Read on from the place that was reached, to the end of the stream."""
         lines, gate = _Splitter(), self._place.gate()
+        self.has_begun = False
         something, error = False, None
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._idle_s) as idle:
                 async for chunk in self._jobs.read_log(*self._source, since=self._place.since, follow=follow):
+                    self.has_begun = True
                     idle.reschedule(loop.time() + self._idle_s)
                     something = something or bool(chunk)
                     self._keep_new(gate, lines.feed(chunk))
             self._came_to_end = True
         except KubernetesError as caught:
             error = caught
-            self._came_to_end = self._came_to_end and self.is_gone(caught)
+            self._came_to_end = self._came_to_end and self._has_gone(caught)
         except TimeoutError:
             self._came_to_end = False
-            error = None if follow else Unreachable(f"no answer within {self._idle_s:.0f} s")
+            silent_is_normal = follow and self.has_begun
+            error = None if silent_is_normal else Unreachable(f"no answer within {self._idle_s:.0f} s")
         self._remember_unended(gate, lines)
         self._empty_reads += not something and error is None
         return _Came(something, error)
@@ -162,6 +179,10 @@ class _ContainerLog:
     def is_gone(self, error: KubernetesError) -> bool:
         """Whether the Pod no longer exists. A 404 that names something else is the kubelet's, or its node's."""
         return isinstance(error, NotFound) and f'"{self._source[1]}"' in error.message
+
+    def _has_gone(self, error: KubernetesError) -> bool:
+        """Whether there is nothing to read any more: the Pod is gone, or its container is (400, "is terminated")."""
+        return self.is_gone(error) or (isinstance(error, Denied) and error.status == 400)
 
     def is_settled_by(self, came: _Came) -> bool:
         """Whether another last read would bring nothing new."""
@@ -180,7 +201,7 @@ class _ContainerLog:
         was_whole = self._came_to_end and self._unended is None
         if self._unended is not None:
             self._keep(self._unended)
-        if error is None or (was_whole and self.is_gone(error)):
+        if error is None or (was_whole and self._has_gone(error)):
             self._output.finish("complete")
         elif self._place.passed_lines:
             self._output.finish("truncated", f"the end could not be read: {error.message}")

@@ -11,22 +11,34 @@ process in the background does for as long as it likes.
 
 import asyncio
 import contextlib
+import errno
+import logging
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from raftsman.executor.exits import watch_exit
+from raftsman.executor.orphans import Census, reap_group, reap_strangers
 from raftsman.executor.reaping import Reaper
+from raftsman.executor.threads import NoThread, Threads
+
+log = logging.getLogger(__name__)
 
 _GATE = 'read -r _ || exit 1; exec "$@" </dev/null'
 """What the shell runs first: a line on its input opens; the end without one means that the starter is gone."""
 _POLL_S = 0.02
+_INIT = 1
+"""The process id of the first process of a machine or of a container: orphans become its children."""
+_REAP_EVERY_S = 5.0
 _KILLED_WITHIN_S = 5.0
 """A killed process that is still there then hangs in the kernel; nothing that we could do would end it."""
 _DIRECTORY_WITHIN_S = 10.0
 """A directory that does not answer is on a file system that is gone. Entering it would stop this whole process."""
+_HANGING_DIRECTORIES = 16
+"""So many of them may hang at a time; then no command with a directory is started until one answers."""
 
 
 class Stream:
@@ -58,7 +70,11 @@ class ProcessGroup:
     """One command, behind its gate or running, and whatever it has started. Made by ``Processes``."""
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", gate: int, on_gone: Callable[["ProcessGroup"], None]
+        self,
+        process: "subprocess.Popen[bytes]",
+        gate: int,
+        census: Census,
+        on_gone: Callable[["ProcessGroup"], None],
     ) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -69,6 +85,8 @@ class ProcessGroup:
         self.stderr = Stream(process.stderr.fileno())
         self._process = process
         self._gate: int | None = gate
+        self._census = census
+        self._seen_dead_at_s: float | None = None
         self._on_gone = on_gone
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         watch_exit(process, self._note_exit)
@@ -92,8 +110,7 @@ class ProcessGroup:
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            self.gone = True
-            self._on_gone(self)
+            self._note_gone()
             return False
         except PermissionError:  # What is left runs as somebody else: it is there.
             return True
@@ -102,12 +119,35 @@ class ProcessGroup:
     async def wait_until_gone(self, timeout_s: float) -> bool:
         """Wait until no process of the group is left; return whether that came in time."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while self.signal(0):
-            if loop.time() >= deadline:
+        began = loop.time()
+        while self._is_left(loop.time(), began):
+            if loop.time() >= began + timeout_s:
                 return False
             await asyncio.sleep(_POLL_S)
         return True
+
+    def _is_left(self, now_s: float, began_s: float) -> bool:
+        """Whether one of the group still lives: zombies get signals, too, and may stay for ever."""
+        if not self._exited.done():
+            return self.signal(0)
+        reap_group(self.pid)  # Orphans of the group whose end is for this process to hear, as the first of a container.
+        if not self.signal(0):
+            return False
+        census = self._census.take(now_s, began_s)
+        if census is None or self.pid in census[1]:
+            return True
+        # Whoever was born while the census was taken may not be in it: the next one must find nobody either.
+        self.signal(signal.SIGKILL)
+        if self._seen_dead_at_s in (None, census[0]):
+            self._seen_dead_at_s = census[0]
+            return True
+        self._note_gone()
+        return False
+
+    def _note_gone(self) -> None:
+        if not self.gone:
+            self.gone = True
+            self._on_gone(self)
 
     async def end(self, grace_s: float) -> bool:
         """End the whole group: SIGTERM, and after *grace_s* SIGKILL. Return whether nothing is left of it."""
@@ -138,6 +178,9 @@ class Processes:
 
     def __init__(self) -> None:
         self._reaper = Reaper()
+        self._directories = _Directories()
+        self._census = Census()
+        self.errors = 0
 
     async def start(
         self, command: Sequence[str], *, directory: Path | None, environment: Mapping[str, str]
@@ -147,11 +190,24 @@ class Processes:
         Raises OSError when *directory* cannot be entered, or the machine has no room for another process.
         """
         if directory is not None:
-            await _reach(directory)
+            await self._directories.reach(directory)
         self._reaper.start()
         group = self._spawn(command, directory, environment)
         self._reaper.add(group.pid)
         return group
+
+    async def reap_strangers(self) -> None:
+        """Wait for whatever ends as a child of this process, until cancelled, if it is the first one of its container.
+
+        Nobody else can then, and the container has room for so many zombies only.
+        """
+        while os.getpid() == _INIT:
+            await asyncio.sleep(_REAP_EVERY_S)
+            try:
+                reap_strangers(self._reaper.known())
+            except Exception:  # The outermost frame of the loop.
+                self.errors += 1
+                log.exception("waiting for ended processes met an error and goes on")
 
     def stop(self) -> None:
         """End the reaper, and with it every group that is left."""
@@ -175,12 +231,30 @@ class Processes:
             raise
         finally:
             os.close(behind)
-        return ProcessGroup(process, gate, lambda group: self._reaper.discard(group.pid))
+        return ProcessGroup(process, gate, self._census, lambda group: self._reaper.discard(group.pid))
 
 
-async def _reach(directory: Path) -> None:
-    try:
-        async with asyncio.timeout(_DIRECTORY_WITHIN_S):
-            await asyncio.to_thread(os.stat, directory)
-    except TimeoutError as error:
-        raise OSError(0, "its file system does not answer", str(directory)) from error
+class _Directories:
+    """Finds out whether a directory answers, in a thread: one for each that hangs, however often it is asked about."""
+
+    def __init__(self) -> None:
+        self._threads = Threads("working directory", _HANGING_DIRECTORIES)
+        self._looks: dict[Path, asyncio.Future[os.stat_result]] = {}
+
+    async def reach(self, directory: Path) -> None:
+        """Return when it answers. Raises OSError."""
+        look = self._looks.get(directory) or self._look(directory)
+        await asyncio.wait({look}, timeout=_DIRECTORY_WITHIN_S)
+        if not look.done():
+            raise OSError(0, "its file system does not answer", str(directory))
+        look.result()
+
+    def _look(self, directory: Path) -> "asyncio.Future[os.stat_result]":
+        try:
+            look = self._threads.start(partial(os.stat, directory))
+        except NoThread as error:
+            message = f"no thread is left that could look at its working directory: {error}"
+            raise OSError(errno.EAGAIN, message, str(directory)) from error
+        self._looks[directory] = look
+        look.add_done_callback(lambda done: (self._looks.pop(directory), done.exception()))
+        return look

@@ -26,6 +26,10 @@ class Reaper:
         """The reaper's process id, None while there is none."""
         return self._process.pid if self._process is not None else None
 
+    def known(self) -> set[int]:
+        """Return the process ids that this process waits for: the first of each group, and the reaper."""
+        return self._groups | ({self._process.pid} if self._process is not None else set())
+
     def start(self) -> None:
         """Start the reaper unless it is there. Raises OSError when that is not possible."""
         if self._process is not None:

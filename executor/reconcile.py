@@ -13,6 +13,7 @@ import msgspec
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import is_earlier, is_ours, job_name
+from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
 from raftsman.executor.waits import Waiting, waiting
 from raftsman.raft.commands import Report
@@ -59,20 +60,20 @@ class Sight:
 class Notes:
     """What this node remembers of an attempt between looks; a new one starts empty and loses nothing but time."""
 
-    blind_since: Instant | None = None
-    waits_since: Instant | None = None  # Since when the Job is there and has not run.
-    wait: tuple[Cause | None, Instant | None] | None = None  # The current cause of waiting; when patience with it ends.
-    reported_at: Instant | None = None
-    events_at: Instant | None = None
+    blind_since: Moment | None = None
+    waits_since: Moment | None = None  # Since when the Job is there and has not run.
+    wait: tuple[Cause | None, Moment | None] | None = None  # The current cause of waiting; when patience with it ends.
+    reported_at: Moment | None = None
+    events_at: Moment | None = None
     refusal: Outcome | Waiting | None = None  # What the last create was told.
-    retry_at: Instant | None = None  # Not before, after a create that failed.
+    retry_at: Moment | None = None  # Not before, after a create that failed.
     seen: str = ""  # The UID of the attempt's Job, once it was seen: it never gets another one, reported or not.
     cleared: str = ""  # The UID of the Job whose deletion was asked for to make room for the attempt's.
     vanished: bool = False  # A deletion has found that Job gone; the mirror may still show it.
     absent: bool = False  # A quorum read has found no Job, and no Pod that works.
     orphans: tuple[Json, ...] = ()  # The Pods that the last such read has found without their Job.
     deletion: Json | None = None  # The Job as our own deletion found it.
-    ended_since: Instant | None = None  # Since when the attempt's end is known.
+    ended_since: Moment | None = None  # Since when the attempt's end is known.
 
 
 # --- what to do -------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ class Conclude:
 Action = Create | Delete | DeletePod | Clear | Confirm | ReadEvents | Tell | Conclude
 
 
-def decide(task: Task, sight: Sight, notes: Notes, now: Instant, *, cluster: str) -> tuple[Action | None, Notes]:
+def decide(task: Task, sight: Sight, notes: Notes, now: Moment, *, cluster: str) -> tuple[Action | None, Notes]:
     """Return the next action about the task's current attempt, and what to remember. None: nothing to do now."""
     assert task.attempt is not None
     if not sight.configured:
@@ -215,7 +216,7 @@ def _without_adapter(task: Task, attempt: Attempt) -> Action | None:
     return Conclude(_final(task, attempt, outcome))
 
 
-def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Say that the attempt is unreachable: silence is not failure."""
     notes = _count_blindness(notes, now)
     if not _is_blind(notes, now):
@@ -223,7 +224,7 @@ def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instan
     return _tell_unreachable(task, attempt, f"context {attempt.context} does not answer: {sight.error}"), notes
 
 
-def _shut_out(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _shut_out(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """End an attempt without a Job where this account may not look: rights that come by themselves come soon."""
     notes = _count_blindness(notes, now)
     if task.stop is not None:
@@ -236,11 +237,11 @@ def _shut_out(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Ins
     return Conclude(_final(task, attempt, refused)), notes
 
 
-def _count_blindness(notes: Notes, now: Instant) -> Notes:
+def _count_blindness(notes: Notes, now: Moment) -> Notes:
     return replace(notes, blind_since=now) if notes.blind_since is None else notes
 
 
-def _is_blind(notes: Notes, now: Instant) -> bool:
+def _is_blind(notes: Notes, now: Moment) -> bool:
     return notes.blind_since is not None and now - notes.blind_since >= BLIND_MS
 
 
@@ -254,7 +255,7 @@ def _tell_unreachable(task: Task, attempt: Attempt, reason: str) -> Action | Non
 # --- no Job is there ------------------------------------------------------------------------------
 
 
-def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     bound = known_uid(attempt, notes)
     if task.stop is not None or bound:
         if not notes.absent:
@@ -269,7 +270,7 @@ def _absent(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Insta
     return _tell_refusal(task, attempt, notes, now)
 
 
-def _occupied(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _occupied(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Make room under the attempt's name: a Job has it whose task had this id, ended, and was forgotten."""
     if task.stop is not None:
         return _absent(task, attempt, sight, notes, now)
@@ -280,7 +281,7 @@ def _occupied(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Ins
     return telling or (Clear(uid) if notes.cleared != uid else None), notes
 
 
-def _orphaned(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _orphaned(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Go on with Pods that outlive their Job: somebody deleted it without them, the API's own default."""
     bound = known_uid(attempt, notes)
     if task.stop is not None:
@@ -306,7 +307,7 @@ def _goes_on(pod: Json) -> bool:
     return podstatus.deletion_asked_at(pod) is None
 
 
-def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Conclude a stop, unless Job or Pod had ended by itself before our deletion: what came first counts."""
     ended = [pod for pod in notes.orphans if _goes_on(pod)]
     if ended:
@@ -318,7 +319,7 @@ def _gone(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant
     return Conclude(_report(task, attempt, Signal.GONE)), notes
 
 
-def _tell_refusal(task: Task, attempt: Attempt, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _tell_refusal(task: Task, attempt: Attempt, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     wait = notes.refusal
     if not isinstance(wait, Waiting):
         return None, notes
@@ -338,7 +339,7 @@ def _foreign(task: Task, attempt: Attempt) -> Action:
     return Conclude(_final(task, attempt, outcome))
 
 
-def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     job = sight.job
     assert job is not None
     outcome = job_outcome(job, sight.pods, sight.departed)
@@ -351,7 +352,7 @@ def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Inst
 
 
 def _end(
-    task: Task, attempt: Attempt, outcome: Outcome, notes: Notes, now: Instant, *, job: Json | None = None
+    task: Task, attempt: Attempt, outcome: Outcome, notes: Notes, now: Moment, *, job: Json | None = None
 ) -> tuple[Action | None, Notes]:
     """Conclude the attempt, as soon as its evidence is as good as it gets."""
     since = notes.ended_since if notes.ended_since is not None else now
@@ -375,7 +376,7 @@ def _ended_before_deletion(job: Json, *, within_its_second: bool = False) -> boo
     return any(at is not None and at < limit for at in ended_at)
 
 
-def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Tell what the attempt does: that it runs, or what it waits for."""
     job = sight.job
     assert job is not None
@@ -398,26 +399,26 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Instan
     return _tell(task, report, notes, now)
 
 
-def _count_wait(notes: Notes, wait: Waiting | None, now: Instant) -> Notes:
+def _count_wait(notes: Notes, wait: Waiting | None, now: Moment) -> Notes:
     since = notes.waits_since if notes.waits_since is not None else now
     if wait is None:
         return replace(notes, waits_since=since, wait=None)
-    ends = [] if wait.grace_ms is None else [Instant(now + wait.grace_ms)]
+    ends = [] if wait.grace_ms is None else [now + wait.grace_ms]
     if notes.wait is not None and notes.wait[0] == wait.cause and notes.wait[1] is not None:
         ends.append(notes.wait[1])  # One cause has several wordings, and the least patience with any of them counts.
     return replace(notes, waits_since=since, wait=(wait.cause, min(ends, default=None)))
 
 
-def _must_read_events(notes: Notes, now: Instant) -> bool:
+def _must_read_events(notes: Notes, now: Moment) -> bool:
     waited = now - (notes.waits_since if notes.waits_since is not None else now)
     return waited >= TELL_AFTER_MS and (notes.events_at is None or now - notes.events_at >= EVENTS_EVERY_MS)
 
 
-def _is_hopeless(notes: Notes, now: Instant) -> bool:
+def _is_hopeless(notes: Notes, now: Moment) -> bool:
     return notes.wait is not None and notes.wait[1] is not None and now >= notes.wait[1]
 
 
-def _is_telling(notes: Notes, now: Instant) -> bool:
+def _is_telling(notes: Notes, now: Moment) -> bool:
     return notes.waits_since is not None and now - notes.waits_since >= TELL_AFTER_MS
 
 
@@ -433,7 +434,7 @@ def _about(job: Json, pods: Sequence[Json]) -> tuple[str, ...]:
 # --- reports --------------------------------------------------------------------------------------
 
 
-def _tell(task: Task, report: Report, notes: Notes, now: Instant) -> tuple[Action | None, Notes]:
+def _tell(task: Task, report: Report, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Tell what differs from the row, not too often; a change of state is told at once."""
     if not _says_something_new(task, report):
         return None, notes

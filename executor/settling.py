@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from raftsman.executor import podstatus
 from raftsman.executor.jobs import ANNOTATION_TASK, LABEL_CLUSTER, Contexts, Jobs, Json, KubernetesError, Mirror
+from raftsman.executor.moments import Moment
 from raftsman.executor.reconcile import is_orphan, is_second, wants_ttl, works
 from raftsman.raft.records import Instant, NodeId, Task, TaskId
 from raftsman.raft.table import TaskTable
@@ -56,6 +57,7 @@ class Settling:
         contexts: Contexts,
         job_ttl_s: int,
         now: Callable[[], Instant],
+        moment: Callable[[], Moment],
         wake: Callable[[], None],
         in_background: Callable[[Coroutine[object, object, None], str], None],
         guarded: Callable[[str, Callable[[], None]], bool],
@@ -66,20 +68,21 @@ class Settling:
         self._contexts = contexts
         self._job_ttl_s = job_ttl_s
         self._now = now
+        self._moment = moment
         self._wake = wake
         self._in_background = in_background
         self._guarded = guarded
         self._on_second = on_second
         self._seconds: dict[Place, set[str]] = {}  # The UIDs of second Jobs that are there and have been counted.
-        self._places: dict[Place, Instant] = {}  # Where mirrors run, and when they were needed last.
+        self._places: dict[Place, Moment] = {}  # Where mirrors run, and when they were needed last.
         self._settling: set[str] = set()  # UIDs of Jobs that were just told when to leave.
         self._at_work = 0
-        self._settled_at = Instant(0)
+        self._settled_at: Moment | None = None
         self._last_ended = TaskId("")
 
     def mirror(self, jobs: Jobs, place: Place, cluster: str) -> Mirror:
         """Return the mirror of a place where an attempt is, and keep it for a while."""
-        self._places[place] = self._now()
+        self._places[place] = self._moment()
         return self._mirror(jobs, place, cluster)
 
     def _mirror(self, jobs: Jobs, place: Place, cluster: str) -> Mirror:
@@ -88,9 +91,10 @@ class Settling:
     def look(self, cluster: str) -> None:
         """Settle what is over, now and then; called at every look of the worker."""
         self._remember_places()
-        if self._now() - self._settled_at < SETTLE_EVERY_MS:
+        now = self._moment()
+        if self._settled_at is not None and now - self._settled_at < SETTLE_EVERY_MS:
             return
-        self._settled_at = self._now()
+        self._settled_at = now
         for place in list(self._places):
             if not self._guarded(f"settling in {place}", partial(self._settle_place, place, cluster)):
                 self._forget(place)
@@ -103,7 +107,7 @@ class Settling:
             self._last_ended = ended[0].task_id
         for task in ended:
             if task.attempt is not None and task.attempt.node == self._node:
-                self._places[task.attempt.context, task.attempt.namespace] = self._now()
+                self._places[task.attempt.context, task.attempt.namespace] = self._moment()
 
     def _newly_ended(self, table: TaskTable) -> list[Task]:
         found: list[Task] = []
@@ -123,7 +127,7 @@ class Settling:
         mirror = self._mirror(jobs, place, cluster)
         if not mirror.synced:
             if not mirror.refusal:  # What may not be seen is not asked for until somebody wants to run something there.
-                self._places[place] = self._now()  # Nobody knows yet whether something is left to do.
+                self._places[place] = self._moment()  # Nobody knows yet whether something is left to do.
             return
         over = [job for job in mirror.jobs.values() if wants_ttl(job, self._job_ttl_s) or works(job)]
         rows = self._replica.read(lambda table: [table.task(_task_id(job)) for job in over])
@@ -133,7 +137,7 @@ class Settling:
             if not task.ended:
                 continue
             if not works(job) or is_orphan(job, task, self._now(), cluster=cluster):
-                self._places[place] = self._now()
+                self._places[place] = self._moment()
                 self._settle(jobs, namespace, job)
 
     def _count_seconds(self, place: Place, found: list[Json]) -> None:
@@ -168,7 +172,7 @@ class Settling:
         self._in_background(settle(), f"settling {name}")
 
     def _drop_idle_mirrors(self) -> None:
-        now = self._now()
+        now = self._moment()
         for place, needed_at in list(self._places.items()):
             if now - needed_at > IDLE_MIRROR_MS:
                 self._forget(place)

@@ -20,9 +20,10 @@ from raftsman.executor.jobs import (
     Json,
 )
 from raftsman.executor.manifest import is_ours, job_name
+from raftsman.executor.moments import Moment
 from raftsman.executor.output import OutputStore
 from raftsman.executor.podlogs import capture
-from raftsman.executor.reconcile import Sight, decide, known_uid, output_source
+from raftsman.executor.reconcile import ReadEvents, Sight, decide, known_uid, output_source
 from raftsman.executor.settling import Readable, Settling
 from raftsman.executor.shell import Shells
 from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, NodeId, Task, TaskId
@@ -65,6 +66,7 @@ class Worker:
         job_ttl_s: int,
         wakeup: asyncio.Event,
         now: Callable[[], Instant],
+        moment: Callable[[], Moment],
         shells: Shells | None = None,
         on_second_job: Callable[[], None] = lambda: None,
     ) -> None:
@@ -79,7 +81,7 @@ class Worker:
         self._output = output
         self._deeds = deeds
         self._wakeup = wakeup
-        self._now = now
+        self._moment = moment
         self._watched: dict[AttemptKey, Watched] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._settling = Settling(
@@ -88,6 +90,7 @@ class Worker:
             contexts=contexts,
             job_ttl_s=job_ttl_s,
             now=now,
+            moment=moment,
             wake=wakeup.set,
             in_background=self._in_background,
             guarded=self._guarded,
@@ -108,7 +111,7 @@ class Worker:
 
     def _running(self) -> Iterable["asyncio.Task[None]"]:
         for watched in self._watched.values():
-            yield from (each for each in (watched.deed, watched.capture) if each is not None)
+            yield from (each for each in (watched.deed, watched.reading, watched.capture) if each is not None)
 
     def _guarded(self, what: str, work: Callable[[], None]) -> bool:
         """Return whether *work* went well. The outermost frame of what a look does about one thing."""
@@ -148,11 +151,11 @@ class Worker:
             key = (task.task_id, task.sequence, task.attempt.number)
             keys.add(key)
             watched = self._watched.setdefault(key, Watched())
-            if watched.resume_at is not None and self._now() < watched.resume_at:
+            if watched.resume_at is not None and self._moment() < watched.resume_at:
                 continue
             attend = partial(self._attend, task, task.attempt, watched, view.cluster)
             if not self._guarded(f"task {task.task_id}", attend):
-                watched.resume_at = Instant(self._now() + AFTER_ERROR_MS)
+                watched.resume_at = self._moment() + AFTER_ERROR_MS
         for key in [key for key in self._watched if key not in keys]:
             self._let_go(key, self._watched.pop(key))
         self._settling.look(view.cluster)
@@ -173,17 +176,27 @@ class Worker:
         self._follow_output(task, attempt, jobs, sight, watched)
         if watched.deed is not None and not watched.deed.done():
             return
-        action, watched.notes = decide(task, sight, watched.notes, self._now(), cluster=cluster)
+        action, watched.notes = decide(task, sight, watched.notes, self._moment(), cluster=cluster)
         if watched.notes.seen:
             self._deeds.count_once(watched, attempt.context, created=watched.ambiguous)
-        if action is not None:
+        if isinstance(action, ReadEvents):
+            self._read_events(action, task, jobs, watched)
+        elif action is not None:
             deed = self._deeds.carry_out(action, task, jobs, watched)
             watched.deed = asyncio.create_task(deed, name=f"{type(action).__name__} {task.task_id}")
             watched.deed.add_done_callback(partial(self._work_done, watched))
 
+    def _read_events(self, action: ReadEvents, task: Task, jobs: Jobs | None, watched: Watched) -> None:
+        """Read them beside what else is done for the attempt, unless that is under way."""
+        if watched.reading is None or watched.reading.done():
+            reading = self._deeds.carry_out(action, task, jobs, watched)
+            watched.reading = asyncio.create_task(reading, name=f"events of {task.task_id}")
+            watched.reading.add_done_callback(partial(self._work_done, watched))
+        self._wakeup.set()  # There may be more to do than to read.
+
     def _work_done(self, watched: Watched, work: "asyncio.Task[None]") -> None:
         if not work.cancelled() and work.exception() is not None:
-            watched.resume_at = Instant(self._now() + AFTER_ERROR_MS)
+            watched.resume_at = self._moment() + AFTER_ERROR_MS
         self._log_failure(work)
         self._wakeup.set()
 
@@ -204,7 +217,7 @@ class Worker:
         job = mirror.jobs.get(job_name(task.task_id, attempt.number))
         if job is not None:
             watched.found = None
-        elif watched.found_at is not None and self._now() - watched.found_at < FOUND_MS:
+        elif watched.found_at is not None and self._moment() - watched.found_at < FOUND_MS:
             job = watched.found
         uid = known_uid(attempt, watched.notes)
         if job is not None and not uid and is_ours(job, task, cluster=cluster):
@@ -223,8 +236,9 @@ class Worker:
         task = self._replica.read(lambda table: table.task(task_id))
         if watched.deed is not None and not watched.deed.done():
             self._keep(watched.deed)  # What it has under way cannot be called back, and its answer harms nobody.
-        if watched.capture is not None:
-            watched.capture.cancel()
+        for each in (watched.reading, watched.capture):
+            if each is not None:
+                each.cancel()
         if watched.output is None or watched.output.end is not None:
             return
         goes_on = task is not None and task.sequence == sequence and not task.ended

@@ -38,7 +38,7 @@ def decide(
     """Return what a leader should propose now, the urgent first."""
     if not table.cluster_uuid:
         return [FoundCluster(uuid=new_uuid())]
-    planned = plan(table)
+    planned = plan(table, now)
     forget = forgettable(table, now, keep_ms=settings.keep_finished_ms, keep_count=settings.keep_finished_count)
     return [
         *membership(table, silent_for_s),

@@ -20,14 +20,17 @@ from pathlib import Path
 
 from raftsman.executor.contexts import ContextSettings, KubernetesContexts, discover
 from raftsman.executor.deeds import Deeds
+from raftsman.executor.kubernetes.kubeconfig import KubeconfigError
+from raftsman.executor.moments import Moment
 from raftsman.executor.output import KeepLimits, OutputStore
 from raftsman.executor.processes import Processes
 from raftsman.executor.shell import Shells
 from raftsman.executor.worker import Worker
 from raftsman.node.changes import ChangeFeed
+from raftsman.node.descriptors import raise_limit, shares
 from raftsman.node.forward import Forwarder
 from raftsman.node.http.app import build_app
-from raftsman.node.http.listener import listen
+from raftsman.node.http.listener import CannotListen, listen
 from raftsman.node.http.site import Site
 from raftsman.node.leader import LeaderLoop
 from raftsman.node.log_format import set_up_logging
@@ -46,7 +49,6 @@ log = logging.getLogger(__name__)
 
 CONFIG_EXIT = 10
 FAILURE_EXIT = 1
-SWEEP_EVERY_S = 60.0
 SWITCH_S = 0.0005
 """How long a busy thread may keep the interpreter (Python: 5 ms): a commit goes from thread to thread four times."""
 
@@ -60,21 +62,32 @@ def serve(config: Path | None, overrides: Mapping[str, object]) -> int:
         print(error, file=sys.stderr)  # noqa: T201 — without settings there is no logging yet.
         return CONFIG_EXIT
     sys.setswitchinterval(SWITCH_S)
+    raise_limit()
     faulthandler.enable()  # A library that crashes says at least where, on standard error.
     set_up_logging(level=loaded.settings.logging.level, style=loaded.settings.logging.format)
     for warning in loaded.warnings:
         log.warning("%s", warning)
     try:
         broken = asyncio.run(_run(loaded.settings, secret))
-    except (ConsensusError, OSError) as error:
+    except CannotListen as error:
+        bind = loaded.settings.http.bind
+        advice = "set http.bind to a free address of this machine, or end what listens there"
+        log.critical("the node cannot run: cannot listen on http.bind %s: %s; %s", bind, error, advice)
+        return FAILURE_EXIT
+    except (ConsensusError, KubeconfigError, OSError) as error:
         log.critical("the node cannot run: %s", error)
-        return CONFIG_EXIT if isinstance(error, ConsensusError) else FAILURE_EXIT
+        return FAILURE_EXIT if isinstance(error, OSError) else CONFIG_EXIT
     return FAILURE_EXIT if broken else 0
 
 
 def now() -> Instant:
     """Return the wall clock, in milliseconds."""
     return Instant(time.time_ns() // 1_000_000)
+
+
+def moment() -> Moment:
+    """Return the clock that nobody can set, in milliseconds."""
+    return Moment(time.monotonic_ns() // 1_000_000)
 
 
 async def _run(settings: Settings, secret: str | None) -> str:
@@ -122,8 +135,12 @@ class Node:
             KeepLimits(head_bytes=keep.head_bytes, tail_bytes=keep.tail_bytes, total_bytes=keep.total_bytes),
         )
         self._processes = Processes()
+        self._shares = shares()
         self.forwarder = Forwarder(
-            node=settings.name, url_of_leader=self._url_of_leader, leads=lambda: self.replica.standing().leads
+            node=settings.name,
+            url_of_leader=self._url_of_leader,
+            leads=lambda: self.replica.standing().leads,
+            relays=self._shares.relays,
         )
         self._membership = self._own_membership()
         self._site = Site(
@@ -158,13 +175,15 @@ class Node:
             ("leader", self._leader().run()),
             ("worker", self._worker(wakeup, shells).run()),
             ("membership", self._membership.run()),
-            ("sweep", _sweep(self.output)),
+            ("strangers", self._processes.reap_strangers()),
+            ("sweep", self.output.keep_sweeping()),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         bind = self._settings.http.bind
-        await listen(build_app(self._site), bind.host, bind.port, stack=stack)
+        connections = self._shares.connections
+        await listen(build_app(self._site), bind.host, bind.port, stack=stack, connections=connections)
 
     # --- parts ---
 
@@ -205,7 +224,7 @@ class Node:
             pod_security=lambda context: entries[context].pod_security,
             propose=self.replica.propose,
             still_due=self._still_due,
-            now=now,
+            moment=moment,
             on_created=lambda context: self.metrics.started.labels(context).inc(),
             on_adopted=lambda context: self.metrics.adopted.labels(context).inc(),
         )
@@ -218,6 +237,7 @@ class Node:
             job_ttl_s=self._settings.executor.job_ttl_s,
             wakeup=wakeup,
             now=now,
+            moment=moment,
             shells=shells,
             on_second_job=self.metrics.duplicates.inc,
         )
@@ -291,7 +311,7 @@ class Node:
     def _reading(self) -> Reading:
         standing = self.replica.standing()
         table = self.replica.copy()
-        waiting = plan(table).waiting.values() if standing.leads else ()
+        waiting = plan(table, now()).waiting.values() if standing.leads else ()
         return Reading(
             leads=standing.leads,
             term=standing.term,
@@ -341,13 +361,6 @@ def _end_at_once(_why: str) -> None:
     """End the process without another promise: the log cannot keep one any more."""
     logging.shutdown()
     os._exit(FAILURE_EXIT)
-
-
-async def _sweep(output: OutputStore) -> None:
-    """Throw away what is kept above the total that the settings allow, the oldest first."""
-    while True:
-        await asyncio.sleep(SWEEP_EVERY_S)
-        await output.sweep()
 
 
 async def _cancel(work: "asyncio.Task[None]") -> None:

@@ -52,6 +52,25 @@ def unpack_chunks(read_at: ReadAt, size: int) -> Iterator[bytes]:
         raise BadBytes(offset, "the end of the snapshot is damaged or missing")
 
 
+class Passing:
+    """A file that passes by in parts, as it lies on the disk: whether it is what was written is known at its end."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._footer = b""  # Or what would be it, if this were the end.
+
+    def add(self, part: bytes) -> None:
+        """Take the next part."""
+        seen = self._footer + part
+        self._digest.update(seen[:-_FOOTER_BYTES])
+        self._footer = seen[-_FOOTER_BYTES:]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is the end, and nothing is damaged or missing."""
+        return self._footer == _FOOTER_MAGIC + self._digest.digest()
+
+
 def _length(header: bytes, offset: int, size: int) -> int:
     magic, length, place, _ = _CHUNK.unpack(header)
     if magic != _MAGIC or place != crc32(_PLACE.pack(offset, length)):

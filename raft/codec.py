@@ -1,8 +1,9 @@
 """Commands and rows as bytes: one version byte, then msgpack.
 
 An entry is ``[id, kind, payload, at, principal]``, its payload a map of the fields that are not at their
-defaults. No class name and no code is ever read from bytes: ``commands.KINDS`` lists what exists. A kind
-or a version that this program does not know raises ``UnknownFormat``: skipping it would make tables differ.
+defaults. No class name and no code is ever read from bytes: ``commands.KINDS`` lists what exists. A kind, a
+version, a field or a word of a closed list that this program does not know raises ``UnknownFormat``: skipping it
+would make tables differ.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from raftsman.raft.records import Instant, Row, TaskSpec
 from raftsman.raft.structs import reader
 
 VERSION = 1
+_NEWER = ("Object contains unknown field ", "Invalid enum value ")
+"""How msgspec's complaints begin about what a later version may have added to a type."""
 R = TypeVar("R")
 NAMES: dict[type[Command], str] = {kind: name for name, kind in KINDS.items()}
 _READERS: dict[str, Callable[[object], Command]] = {name: reader(kind) for name, kind in KINDS.items()}
@@ -28,7 +31,7 @@ class MalformedEntry(ValueError):
 
 
 class UnknownFormat(MalformedEntry):
-    """An entry of a newer program: its version or kind is not known here."""
+    """An entry of a newer program: its version, its kind or a field of it is not known here."""
 
 
 def _pack(value: object) -> bytes:
@@ -101,12 +104,25 @@ def require_known(entry: Entry) -> None:
     The rule would refuse it as invalid where newer nodes accept it, and the tables would differ from then on.
     """
     command = entry.command
-    if isinstance(command, Submit) and command.spec[:1] > bytes([VERSION]):
-        raise UnknownFormat(f"a specification of format {command.spec[0]}, this program knows {VERSION}")
+    if not isinstance(command, Submit) or command.spec[:1] < bytes([VERSION]):
+        return
+    try:
+        unpack_spec(command.spec)
+    except UnknownFormat:
+        raise
+    except MalformedEntry:  # To every program, and every one refuses it.
+        return
 
 
 def _read(read: Callable[[object], R], value: object, what: str) -> R:
     try:
         return read(value)
     except msgspec.ValidationError as error:
-        raise MalformedEntry(f"not a {what}: {error}") from error
+        raise unreadable(what, error) from error
+
+
+def unreadable(what: str, error: msgspec.MsgspecError) -> MalformedEntry:
+    """Return what is to be raised where *error* kept a *what* from being read."""
+    if str(error).startswith(_NEWER):
+        return UnknownFormat(f"a {what} of a newer program: {error}")
+    return MalformedEntry(f"not a {what}: {error}")

@@ -75,7 +75,10 @@ class Assign(Row, frozen=True, kw_only=True):
 
 
 class Reassign(Row, frozen=True, kw_only=True):
-    """Let *node* look after an attempt whose node *from_node* is lost: the same attempt, the same Job."""
+    """Let *node* look after an attempt whose node *from_node* is lost or has no way to its context any more.
+
+    It stays the same attempt, with the same Job.
+    """
 
     task_id: TaskId
     attempt: int

@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -180,7 +181,7 @@ class Consensus:
             return False
         until = self._monotonic() + TRANSFER_WITHIN_S
         thread.call(lambda: thread.participant.transfer(target, until))
-        while self.standing().leads and self._monotonic() < until:
+        while self.standing().leads and self._monotonic() < until and not thread.over.is_set():
             thread.over.wait(0.005)
         return not self.standing().leads
 
@@ -188,7 +189,9 @@ class Consensus:
 
     def standing(self) -> Standing:
         """Return where this node stands."""
-        return self._running().participant.standing()
+        thread = self._running()
+        standing = thread.participant.standing()
+        return replace(standing, leads=False, leader=None) if thread.over.is_set() else standing
 
     def silent_for_s(self) -> dict[str, float]:
         """Return, for every other node, the seconds since its last message (infinite when there was none)."""
@@ -239,7 +242,7 @@ class _Machine:
 
 
 def _introduce(identity: Identity) -> Self:
-    return Self(identity.cluster, identity.cluster_id, identity.node, identity.incarnation)
+    return Self(identity.cluster, identity.known_cluster_id, identity.node, identity.incarnation)
 
 
 def _require_loopback(member: str, address: str) -> None:

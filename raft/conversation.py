@@ -297,7 +297,8 @@ class Conversation:
         if seq > self.seq:
             self.way.close(peer.name, "an answer to what was never sent")
             return False
-        peer.acked_seq = max(peer.acked_seq, seq)
+        if peer.counted:  # What a directory said before it counted confirms nothing, also when it counts later.
+            peer.acked_seq = max(peer.acked_seq, seq)
         return True
 
     def on_ack(self, peer: Peer, ack: m.Ack) -> None:

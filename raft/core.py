@@ -20,14 +20,13 @@ from raftsman.raft.journal import CoreJournal
 
 REGULAR, NO_OP = 0, 1
 """pysyncobj's first byte of a command. The others change members and versions by pickles, and are refused."""
+_REGULAR = bytes([REGULAR])
 BATCH_BYTES = 1 << 20
 HEARTBEAT_S = 0.05
 APPLIED_PER_TICK = 10_000
 """So that replaying a long log does not silence the heartbeats."""
 
 _METHODS = (
-    "_applyCommand",
-    "_checkCommandsToApply",
     "_getLeader",
     "_onTick",
     "doTick",
@@ -49,6 +48,7 @@ _FIELDS = (
     "_SyncObj__raftMatchIndex",
     "_SyncObj__raftNextIndex",
     "_SyncObj__raftState",
+    "_SyncObj__transferInProgress",
 )
 _GLOBALS = ("monotonicTime", "random", "pickle", "createJournal", "createPoller", "Serializer")
 _CALLBACKS = ("_onMessageReceived", "_onNodeConnected", "_onNodeDisconnected")
@@ -215,12 +215,15 @@ class Core(SyncObj):
         tell(self._members[peer])
 
     def append(self, commands: Sequence[bytes]) -> None:
-        """Put commands behind the log. Only a leader may."""
+        """Put commands behind the log, all of them. Only a leader may.
+
+        The core's own queue is not used: it stops taking from it when a heartbeat's time has passed, so that a process
+        that was stopped for a moment would leave the command there, and take the entry before for it.
+        """
         assert self.leads
-        _PORTS.set(self._ports)
-        for command in commands:
-            self._applyCommand(command, None, REGULAR)
-            self._checkCommandsToApply()  # One by one: it stops after a heartbeat's time and leaves the rest.
+        journal = self._ports.journal
+        for index, command in enumerate(commands, journal.journal.last_index + 1):
+            journal.add(_REGULAR + command, index, self.term)
 
     def send_now(self) -> None:
         """Let the next tick send to every connected peer."""
@@ -233,6 +236,10 @@ class Core(SyncObj):
             self._SyncObj__setCurrentTerm(term, None)
         self._SyncObj__setState(_FOLLOWER)
         self._SyncObj__raftLeader = None
+
+    def forget_transfer(self) -> None:
+        """Let a leader's heartbeats count again: what asked this node to take over is history."""
+        self._SyncObj__transferInProgress = False
 
     def vote_in(self, term: int, candidate: str | None) -> None:
         """Be in *term*, with the vote given to *candidate*."""
@@ -288,7 +295,8 @@ class Core(SyncObj):
 
     def match_index(self, peer: str) -> int:
         """Return up to where *peer* is known to have this log (a leader's)."""
-        return int(self._SyncObj__raftMatchIndex[self._members[peer]])
+        # A new leader says that it leads before it knows of anybody; others ask from their threads.
+        return int(self._SyncObj__raftMatchIndex.get(self._members[peer], 0))
 
     def forget_match(self, peer: str) -> None:
         """Count nothing for *peer* until it says again what it has."""

@@ -6,6 +6,7 @@
 
 import errno
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ZEROS = bytes(1 << 18)
 
 REPLACE_THE_NODE = (
@@ -25,6 +28,10 @@ UPGRADE_THE_NODE = "start a raftsman that is at least as new as the one that wro
 
 class DiskFull(Exception):
     """There was no room. Nothing was promised, and the same work may be tried again when there is."""
+
+
+class NoDescriptor(DiskFull):
+    """No further file could be opened, so nothing was done to it. It passes as a full disk does, and more often."""
 
 
 class DiskFailed(Exception):
@@ -127,12 +134,14 @@ class RealDisk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._descriptor: int | None = None  # Of the folder, kept: a sync must not fail for want of one.
         self._is_anchored = False  # The folder's own name, and those of the folders above it, are durable.
 
     def names(self) -> list[str]:
         """Return the names of the files, sorted."""
         if not self._folder.exists():
             return []
+        self._opened_folder()
         return sorted(entry.name for entry in os.scandir(self._folder) if entry.is_file())
 
     def create(self, name: str) -> RealFile:
@@ -156,12 +165,18 @@ class RealDisk:
 
     def sync_names(self) -> None:
         """Flush the folder; the first time also those above it, for they may be as new as the folder itself."""
-        _sync_folder(self._folder)
+        os.fsync(self._opened_folder())
         if not self._is_anchored:
             for parent in _parents_of_its_disk(self._folder):
                 with suppress(PermissionError):  # Not ours, so it was there before.
                     _sync_folder(parent)
             self._is_anchored = True
+
+    def _opened_folder(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = os.open(self._folder, _FOLDER)
+            weakref.finalize(self, os.close, self._descriptor)
+        return self._descriptor
 
     def path(self, name: str) -> str:
         """Return the path."""
@@ -169,7 +184,7 @@ class RealDisk:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, _FOLDER)
     try:
         os.fsync(descriptor)
     finally:
@@ -186,19 +201,26 @@ def _parents_of_its_disk(folder: Path) -> Iterator[Path]:
 def typed_errors(doing: str) -> Iterator[None]:
     """Turn an OSError of work that may meet a full disk into DiskFull or DiskFailed. *doing* completes "while …"."""
     try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
+        with fatal_errors(doing):
+            yield
+    except DiskFailed as failure:
+        error = failure.__cause__
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise DiskFull(f"no room while {doing}: {error.strerror}") from error
-        raise DiskFailed(f"the disk failed while {doing}: {error}") from error
+        raise
 
 
 @contextmanager
 def fatal_errors(doing: str) -> Iterator[None]:
-    """Turn every OSError into DiskFailed: after a failed sync, whatever its reason, pages in memory prove nothing."""
+    """Turn every OSError into DiskFailed: after a failed sync, whatever its reason, pages in memory prove nothing.
+
+    Only what could not be opened for want of a descriptor is NoDescriptor: reading, writing and syncing need none.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in _NO_DESCRIPTOR:
+            raise NoDescriptor(f"no descriptor was free while {doing}: {error.strerror}") from error
         raise DiskFailed(f"the disk failed while {doing}: {error}") from error
 
 

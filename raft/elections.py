@@ -50,7 +50,9 @@ class Elections:
         return self._round_term == position.term + 1 and (1 + len(self._willing)) * 2 > self.members
 
     def begin_round(self, position: Position, now: float) -> AskPreVote | None:
-        """Return what to ask everybody, None while a round is under way."""
+        """Return what to ask everybody, None while a round is under way or a leader is heard."""
+        if self.is_loyal(now, leads=False):
+            return None
         if self._round_term == position.term + 1 and now < self._round_ends_at:
             return None
         self._round_term, self._willing = position.term + 1, set()

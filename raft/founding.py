@@ -38,6 +38,14 @@ class Identity:
         """Whether this node votes and is counted."""
         return self.stage == MEMBER
 
+    @property
+    def known_cluster_id(self) -> str:
+        """The cluster's id, "" before this node counts: until then the list may be exchanged for another.
+
+        A node that introduced itself by the id of such a list would be refused for ever by those who have exchanged it.
+        """
+        return self.cluster_id if self.counts else ""
+
     def status(self, *, disk_full: bool = False) -> Status:
         """Return what the others are told."""
         return Status(

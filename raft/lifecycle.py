@@ -41,7 +41,7 @@ class Signal(StrEnum):
     """What can happen to a task that has not ended."""
 
     ASSIGN = "assign"  # The leader chose a node for the next attempt.
-    REASSIGN = "reassign"  # Another node takes the same attempt over, because its node is lost.
+    REASSIGN = "reassign"  # Another node takes the same attempt over: its own is lost, or cut off from the context.
     OBSERVE = "observe"  # Something about the attempt changed, its state did not (reason, Job counts, reachability).
     START = "start"  # The container runs.
     SUCCEED = "succeed"  # The Job is complete.

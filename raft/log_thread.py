@@ -109,8 +109,11 @@ class LogThread:
     def _take_calls(self) -> None:
         with self._calls_lock:
             calls, self._calls, self._called = self._calls, deque(), False
-        for work in calls:
-            work()
+        try:
+            for work in calls:
+                work()
+        except Exception as error:  # noqa: BLE001 The outermost frame of what other threads want.
+            self._fail(error)
         self._tick_soon()
 
     def _tick_soon(self) -> None:
@@ -124,13 +127,17 @@ class LogThread:
             return
         try:
             self.participant.tick()
-        except Exception as error:  # The outermost frame of the loop: whatever it was, no promise may follow.
-            log.exception("the log's thread met an error; the node must end")
-            self._failure = str(error) or type(error).__name__
-            self._stopping.set()
+        except Exception as error:  # noqa: BLE001 The outermost frame of the loop.
+            self._fail(error)
             return
         if self.participant.hurried:
             self._tick_soon()
+
+    def _fail(self, error: Exception) -> None:
+        """End: whatever it was, no promise may follow."""
+        log.error("the log's thread met an error; the node must end", exc_info=error)
+        self._failure = str(error) or type(error).__name__
+        self._stop()
 
     def _stop(self) -> None:
         if self._stopping is not None:
@@ -141,17 +148,23 @@ class LogThread:
             asyncio.run(self._live())
         finally:
             self.over.set()
+            failed = self._failure
+            if failed:
+                self._say_why()  # First: closing may wait for a disk that hangs.
             self._close_journal()
-        if self._failure:
-            log.critical("the log has ended: %s", self._failure)
-            self._ended(self._failure)
+        if self._failure and not failed:
+            self._say_why()
+
+    def _say_why(self) -> None:
+        log.critical("the log has ended: %s", self._failure)
+        self._ended(self._failure)
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         try:
             await self._transport.start(self)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 Whoever waits in ``start`` gets it.
             self._started.set_exception(error)
             return
         self._started.set_result(None)

@@ -259,6 +259,7 @@ class Participant:
                 self._answer_read(reading, 0)
         if core.term > self._talk.elections.transfer_term:
             self._talk.elections.transfer_term = 0
+            core.forget_transfer()
         self.waiting.applied_up_to(core.applied_index)
 
     def _send_held(self) -> None:
@@ -313,6 +314,8 @@ class Participant:
         self._retry_at = now + DISK_RETRY_S
         try:
             self._journal.sync()
+            self._joining.advance()  # It may be what found no room: the identity is a file of its own.
+            self._joining.join()
         except DiskFull:
             return
         self.disk_full = False

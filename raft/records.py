@@ -19,8 +19,11 @@ Instant = NewType("Instant", int)
 """Milliseconds since the Unix epoch, UTC."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """Base of everything the table holds: compared by value, never changed in place.
+
+    A field that this program does not know is no row to it: to leave it out would make another table than that of a
+    newer program (``codec.UnknownFormat``).
 
     Subclasses repeat ``frozen`` and ``kw_only``: type checkers see neither inherited, msgspec the first only.
     """
@@ -102,10 +105,12 @@ class Attempt(Row, frozen=True, kw_only=True):
     """One try at a task. It has at most one Job, whose name follows from the task and *number*."""
 
     number: int
-    node: NodeId  # Who looks after it now; a reassignment changes this and nothing else.
+    node: NodeId  # Who looks after it now; a reassignment changes nothing of what it is or does.
     context: str
     namespace: str
     assigned_at: Instant
+    moved_at: Instant | None = None  # When another node took it over last.
+    server: str = ""  # ``MemberContext.server`` of the cluster that it is in; "": not known.
     job_name: str = ""  # Empty until its node has seen the Job.
     job_uid: str = ""
     started_at: Instant | None = None  # By Kubernetes' clock.
@@ -220,7 +225,13 @@ class MemberContext(Row, frozen=True, kw_only=True):
     max_jobs: int = 1000  # Jobs of ours at a time, over all nodes.
     allow_host: bool = False  # hostPath, hostPID, hostNetwork and privileged in pod templates.
     labels: tuple[tuple[str, str], ...] = ()
-    server: str = ""  # Fingerprint of the API server's address and CA: the same name must mean the same cluster.
+    server: str = (
+        ""  # Fingerprint of the API server's address and CA: the same name may mean another cluster elsewhere.
+    )
+
+    def is_elsewhere(self, attempt: Attempt) -> bool:
+        """Whether this is known to be another cluster than the one that *attempt* is in."""
+        return "" not in (self.server, attempt.server) and self.server != attempt.server
 
 
 class Member(Row, frozen=True, kw_only=True):
@@ -238,3 +249,14 @@ class Member(Row, frozen=True, kw_only=True):
     def context(self, name: str) -> MemberContext | None:
         """Return how this member sees the context, or None when it does not have it."""
         return next((each for each in self.contexts if each.name == name), None)
+
+    def cut_off(self, attempt: Attempt) -> str:
+        """Return why this member has no way to the cluster that *attempt* is in; "": it has one, or needs none."""
+        if not attempt.context:
+            return ""
+        view = self.context(attempt.context)
+        if view is None:
+            return f"does not have the context {attempt.context}"
+        if view.is_elsewhere(attempt):
+            return f"reaches another cluster under the name {attempt.context}"
+        return "" if view.reachable else f"does not reach {attempt.context}"

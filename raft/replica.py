@@ -247,6 +247,8 @@ class Replica:
             return Unknown()
         finally:
             self._waiting -= 1
+        if self.broken:  # This table stands still, whatever index the log has come to.
+            return Unknown()
         return self._outcome(answer, None if index is None else (Accepted(), index))
 
     async def transfer_leadership(self, target: str | None = None) -> bool:

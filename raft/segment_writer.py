@@ -26,6 +26,8 @@ from raftsman.raft.segments import Segment, segment_name
 
 log = logging.getLogger(__name__)
 
+CLOSE_WITHIN_S = 5.0
+
 _SPARE, _NEXT = "journal.spare", "journal.next"
 
 Background = Callable[[Callable[[], None]], None]
@@ -211,12 +213,17 @@ class SegmentWriter:
         """Have old segments removed and the next one's room reserved, in the background, as far as there is need."""
         if (self._spare is None or self._dropped) and self._idle.is_set() and self.failure is None:
             self._idle.clear()
-            self._background(self._tidy)
+            reserves = self._spare is None  # Said here: it may be taken, and not have its name yet, while _tidy runs.
+            try:
+                self._background(lambda: self._tidy(reserves=reserves))
+            except BaseException:
+                self._idle.set()
+                raise
 
-    def _tidy(self) -> None:
+    def _tidy(self, *, reserves: bool) -> None:
         try:
             self._remove_dropped()
-            if self._spare is None:
+            if reserves:
                 self._spare = self._reserve(_SPARE, self._segment_bytes)
             if self._spare_met_full:
                 log.warning("there is room for the journal's next segment again")
@@ -254,8 +261,9 @@ class SegmentWriter:
             self.tidy()
 
     def close(self) -> None:
-        """Give the files back, once nothing runs in the background."""
-        self._idle.wait()
+        """Give the files back, once nothing runs in the background; a disk that hangs keeps them."""
+        if not self._idle.wait(CLOSE_WITHIN_S):
+            return
         for file in (self._spare, self._current.file if self._current else None):
             if file is not None:
                 file.close()

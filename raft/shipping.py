@@ -26,6 +26,8 @@ UNDER_WAY_PARTS = 4
 """Parts of a snapshot (half a mebibyte together) that may be on their way to a peer at a time."""
 STALLED_S = 5.0
 """A transfer of which nothing more arrives for so long begins again: what was under way met a full disk."""
+REST_S = 1.0
+"""Before a snapshot that a peer has thrown away is sent again."""
 RETRY_S = 60.0
 """After a snapshot that found no room."""
 
@@ -78,6 +80,7 @@ class Shipping:
         self._machine = machine
         self._timings = timings
         self._shipments: dict[str, _Shipment] = {}
+        self._rests_until: dict[str, float] = {}  # By peer.
         self._incoming: tuple[SnapshotId, int] | None = None
         self._writing: Writing | None = None
         self._began_at = 0.0  # When the snapshot under way was begun.
@@ -137,6 +140,8 @@ class Shipping:
         if shipment is not None and self._goes_on(peer, shipment, now):
             return shipment
         self.stop(peer)
+        if now < self._rests_until.get(peer, now):
+            return None
         sender = self._snapshots.sender()
         if sender is None:
             return None
@@ -171,6 +176,7 @@ class Shipping:
             return
         if ack.received == 0:
             self.stop(peer)
+            self._rests_until[peer] = now + REST_S
         else:
             shipment.received, shipment.moved_at = ack.received, now
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 
-from raftsman.raft.chunks import pack_chunks, unpack_chunks
+from raftsman.raft.chunks import Passing, pack_chunks, unpack_chunks
 from raftsman.raft.disk import (
     REPLACE_THE_NODE,
     UPGRADE_THE_NODE,
@@ -94,18 +94,27 @@ class Writing:
 class Sender:
     """A peer's transfer of one snapshot: it stays the same one, also when a newer takes its place."""
 
-    def __init__(self, snapshot: SnapshotId, file: DiskFile, part_bytes: int = TRANSFER_BYTES) -> None:
+    def __init__(self, snapshot: SnapshotId, path: str, file: DiskFile, part_bytes: int = TRANSFER_BYTES) -> None:
         self.snapshot = snapshot
+        self._path = path
         self._file = file
+        self._passing = Passing()
         self._part_bytes = part_bytes
         self._offset = 0
 
     def next_part(self) -> tuple[bytes, bool, bool]:
-        """Return a part, whether it is the first, and whether it is the last, which is empty. Raises DiskFailed."""
+        """Return a part, whether it is the first, and whether it is the last, which is empty.
+
+        Raises DiskFailed; SnapshotDamaged at the end, for a peer could only throw it away, and ask again for ever.
+        """
         with fatal_errors("reading a snapshot for another node"):
             part = self._file.read_at(self._offset, self._part_bytes)
         first = self._offset == 0
         self._offset += len(part)
+        self._passing.add(part)
+        if not part and not self._passing.is_whole:
+            fault = "what is read from it is not what was written"
+            raise SnapshotDamaged(self._path, 0, fault, REPLACE_THE_NODE)
         return part, first, not part
 
     def close(self) -> None:
@@ -275,7 +284,8 @@ class SnapshotStore:
             if self.newest is None:
                 return None
             with fatal_errors("opening a snapshot for another node"):
-                return Sender(self.newest, self._disk.open(self.newest.name), self.transfer_bytes)
+                name = self.newest.name
+                return Sender(self.newest, self._disk.path(name), self._disk.open(name), self.transfer_bytes)
 
     def receive(self, part: bytes, *, first: bool, last: bool) -> SnapshotId | None:
         """Take a part of a peer's snapshot; with the last, check all of it, make it durable, and return which it is.

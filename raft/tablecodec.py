@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import msgspec
 
-from raftsman.raft.codec import MalformedEntry, UnknownFormat, pack_row
+from raftsman.raft.codec import MalformedEntry, UnknownFormat, pack_row, unreadable
 from raftsman.raft.commands import CommandResult
 from raftsman.raft.records import KeyUse, Member, Row, Task
 from raftsman.raft.rows import Rows
@@ -122,4 +122,4 @@ def _decoded(section: _Section, raw: bytes) -> Any:
     try:
         return section.decode(raw)
     except msgspec.MsgspecError as error:
-        raise MalformedEntry(f"a row that is no {section.kind.__name__}: {error}") from error
+        raise unreadable(section.kind.__name__, error) from error

@@ -22,7 +22,7 @@ from raftsman.raft.commands import (
     Report,
 )
 from raftsman.raft.lifecycle import AFTER_STOP, Cause, Signal, State, StopKind, step
-from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, NodeId, Stop, Task, TaskId
+from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, Member, NodeId, Stop, Task, TaskId
 from raftsman.raft.rows import NOTHING, Edits, Rows, Rules
 
 CANCELLED = "Task cancelled"
@@ -59,8 +59,14 @@ def _assign(table: Rows, entry: Entry, command: Assign) -> Edits | Refused:
         context=task.context,
         namespace=_namespace(task) or command.namespace,
         assigned_at=entry.at,
+        server=_server(table, command.node, task),
     )
     return Edits(tasks=(msgspec.structs.replace(task, state=state, attempt=attempt, reason=""),))
+
+
+def _server(table: Rows, node: NodeId, task: Task) -> str:
+    view = table.members[node].context(task.context)
+    return view.server if view else ""
 
 
 def _namespace(task: Task) -> str:
@@ -68,7 +74,7 @@ def _namespace(task: Task) -> str:
     return job.namespace if job else ""
 
 
-def _reassign(table: Rows, _entry: Entry, command: Reassign) -> Edits | Refused:
+def _reassign(table: Rows, entry: Entry, command: Reassign) -> Edits | Refused:
     task = _attempted(table, command.task_id, command.attempt)
     if isinstance(task, Refused):
         return task
@@ -76,17 +82,38 @@ def _reassign(table: Rows, _entry: Entry, command: Reassign) -> Edits | Refused:
     if task.attempt.node != command.from_node:
         return Refused(code="not-assigned", detail=f"{command.task_id} is looked after by {task.attempt.node}")
     holder = table.members.get(command.from_node)
-    if holder is not None and holder.lost_at is None:
+    present = holder if holder is not None and holder.lost_at is None else None
+    why = present.cut_off(task.attempt) if present is not None else "does not answer"
+    if not why:
         return Refused(code="not-lost", detail=f"{command.from_node} answers, so it keeps {command.task_id}")
     if task.type in BOUND_TYPES and task.state is not State.ASSIGNED:  # Its start is in the log before it happens.
         return Refused(code="bound", detail=f"a {task.type} attempt that has started lives and dies with its node")
-    unable = _able_member(table, command.node, task)
+    unable = _able_member(table, command.node, task) or _unable_to_take(
+        table.members[command.node], task.attempt, from_present=present is not None
+    )
     if unable is not None:
         return unable
-    moved = msgspec.structs.replace(task.attempt, node=command.node)
-    taken = f"taken over by node {command.node}, because node {command.from_node} does not answer"
+    server = task.attempt.server or _server(table, command.node, task)
+    moved = msgspec.structs.replace(task.attempt, node=command.node, server=server, moved_at=entry.at)
+    taken = f"taken over by node {command.node}, because node {command.from_node} {why}"
     reason = _stop_reason(task, task.stop) if task.stop else taken
     return Edits(tasks=(msgspec.structs.replace(task, attempt=moved, unreachable=False, reason=reason),))
+
+
+def _unable_to_take(member: Member, attempt: Attempt, *, from_present: bool) -> Refused | None:
+    """Refuse a node that would look for the Job in another cluster, or whose way there is no better than the holder's.
+
+    From a node that is lost an attempt may go to one that does not reach the context yet: nobody else looks after it.
+    """
+    view = member.context(attempt.context)
+    if view is None:
+        return None
+    if view.is_elsewhere(attempt):
+        detail = f"{member.node} reaches another cluster under the name {attempt.context}"
+        return Refused(code="other-cluster", detail=detail)
+    if from_present and not view.reachable:
+        return Refused(code="context-unreachable", detail=f"{member.node} does not reach {attempt.context}")
+    return None
 
 
 def _report(table: Rows, entry: Entry, command: Report) -> Edits | Refused:

@@ -6,6 +6,7 @@ There is no encryption and no proof of identity yet, so ``consensus`` lets nothi
 """
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ STRANGERS = 32
 """Connections made by others that have not said hello yet, at a time; one more closes the oldest."""
 REDIAL_S = 0.1
 DIAL_WITHIN_S = 1.0
+ACCEPT_AGAIN_S = 1.0
+_NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 QUIET_S = 1.0
 """A link that was heard of so recently is not given up for a new one: four signs of life, see ``link``."""
 
@@ -130,13 +133,21 @@ class Transport:
         # By hand: asyncio's own server loses a connection that comes while it is being closed.
         try:
             connection, _ = listening.accept()
-        except OSError as error:  # Such as: gone already; no more descriptors.
+        except OSError as error:
             log.debug("a connection to the log's port could not be accepted: %s", error)
+            if error.errno in _NO_RESOURCES:  # It stays there to be accepted, and would be tried without a rest.
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listening)
+                loop.call_later(ACCEPT_AGAIN_S, self._accept_again, listening)
             return
         connection.setblocking(False)
         greeting = asyncio.get_running_loop().create_task(self._greet(connection))
         self._greeting.add(greeting)
         greeting.add_done_callback(self._greeting.discard)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if not self._stopped:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     async def _greet(self, connection: socket.socket) -> None:
         with suppress(OSError):

@@ -60,6 +60,7 @@ class Waiting:
     due: deque[tuple[Answered, Answer, Any]] = field(default_factory=deque)
     """Who is to be called after the sync, with what."""
     _commands: dict[int, list[_Command]] = field(default_factory=dict)  # By index.
+    _placed: int = 0  # How many those are: asked at every proposal, there may be thousands.
     _handed: dict[int, _Handed] = field(default_factory=dict)  # By number: at the leader, place not known yet.
     _unconfirmed: deque[Reading] = field(default_factory=deque)
     _asked: dict[int, tuple[str, Reading]] = field(default_factory=dict)  # By number: the leader was asked.
@@ -70,17 +71,23 @@ class Waiting:
     def appended(self, index: int, term: int, answered: Answered, now: float) -> None:
         """Somebody waits for the entry (*index*, *term*)."""
         self._commands.setdefault(index, []).append(_Command(term, answered, now + DEADLINE_S))
+        self._placed += 1
 
     def applied(self, index: int, term: int | None, result: object) -> None:
         """Entry (*index*, *term*) was applied with *result*; another term's at this index will never be."""
-        for each in self._commands.pop(index, ()):
+        for each in self._taken(index):
             mine = each.term == term
             self.due.append((each.answered, Answer.APPLIED if mine else Answer.NOT_LEADER, result if mine else None))
 
     def skipped_to(self, index: int) -> None:
         """A snapshot took the place of everything up to *index*; what became of the commands in it is not known."""
         for passed in [each for each in self._commands if each <= index]:
-            self.due.extend((each.answered, Answer.UNKNOWN, None) for each in self._commands.pop(passed))
+            self.due.extend((each.answered, Answer.UNKNOWN, None) for each in self._taken(passed))
+
+    def _taken(self, index: int) -> list[_Command]:
+        commands = self._commands.pop(index, [])
+        self._placed -= len(commands)
+        return commands
 
     def handed(self, leader: str, answered: Answered, now: float) -> int:
         """Somebody's command goes to *leader*; return the number to send with it."""
@@ -164,11 +171,13 @@ class Waiting:
 
     def sweep(self, now: float) -> None:
         """Give up what nobody waits for any more. Once a second is enough."""
-        for index, commands in list(self._commands.items()):
+        for index in [index for index, each in self._commands.items() if any(one.expires_at <= now for one in each)]:
+            commands = self._taken(index)
             self.due.extend((each.answered, Answer.UNKNOWN, None) for each in commands if each.expires_at <= now)
-            self._commands[index] = [each for each in commands if each.expires_at > now]
-            if not self._commands[index]:
-                del self._commands[index]
+            kept = [each for each in commands if each.expires_at > now]
+            if kept:
+                self._commands[index] = kept
+                self._placed += len(kept)
         for number in [number for number, each in self._handed.items() if each.expires_at <= now]:
             self.due.append((self._handed.pop(number).answered, Answer.UNKNOWN, None))
         for number in [number for number, (_, each) in self._asked.items() if each.expires_at <= now]:
@@ -179,10 +188,4 @@ class Waiting:
         self._unapplied = [each for each in self._unapplied if each.expires_at > now]
 
     def __len__(self) -> int:
-        return (
-            sum(map(len, self._commands.values()))
-            + len(self._handed)
-            + len(self._asked)
-            + len(self._unconfirmed)
-            + len(self._unapplied)
-        )
+        return self._placed + len(self._handed) + len(self._asked) + len(self._unconfirmed) + len(self._unapplied)

@@ -5,9 +5,8 @@ it does not need. Nothing here is a promise; the next change of the table may ma
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from raftsman.raft.lifecycle import State
 from raftsman.raft.records import Member, MemberContext, Task
 from raftsman.raft.table import TaskTable
 from raftsman.scheduler.admission import unknown_context
@@ -16,6 +15,7 @@ from raftsman.scheduler.planner import Board, Waiting, place
 
 HELP: Mapping[str, str] = {
     "member-lost": "start the node again, or wait until it answers (raftsman get nodes)",
+    "unknown-node": "correct the name in constraints.allowedNodes or targetNodes, or start a node of that name",
     "not-allowed": "allow the node in constraints.allowedNodes",
     "excluded": "take the node out of constraints.excludedNodes",
     "not-targeted": "name the node in targetNodes",
@@ -23,6 +23,7 @@ HELP: Mapping[str, str] = {
     "slots-full": "wait until an attempt ends there, or raise the node's executor.slots",
     "context-missing": "give the node the context, in its settings or its kubeconfig",
     "context-unreachable": "see why the context does not answer, and mend that (raftsman get contexts)",
+    "other-cluster": "give the node a kubeconfig of the attempt's cluster: the same address and certificate authority",
     "context-full": "wait until a Job of ours ends there, or raise the context's max_jobs",
     "unknown-context": "name a context that a node has (raftsman get contexts)",
 }
@@ -38,28 +39,37 @@ class Explanation:
     waiting: Waiting | None  # Why nowhere.
     nodes: tuple[tuple[str, Exclusion], ...] = ()
     contexts: tuple[tuple[str, Exclusion], ...] = ()
+    no_takers: tuple[tuple[str, Exclusion], ...] = ()
+    """Who cannot take its attempt over, when that has to move."""
 
     @property
     def help(self) -> tuple[str, ...]:
-        """What would help, when the task cannot be placed; each advice once."""
-        if self.waiting is None:
-            return ()
-        codes = [exclusion.code for _, exclusion in (*self.contexts, *self.nodes)]
+        """What would help, when the task cannot be placed or its attempt cannot move; each advice once."""
+        in_the_way = () if self.waiting is None else (*self.contexts, *self.nodes)
+        codes = [exclusion.code for _, exclusion in (*self.no_takers, *in_the_way)]
         return tuple(dict.fromkeys(HELP[code] for code in codes if code in HELP))
 
 
 def explain_in_turn(table: TaskTable, tasks: Iterable[Task]) -> list[Explanation]:
     """Return where each of *tasks* would run if they came one after the other: each takes its room from the next.
 
-    A task that a node looks after already is explained as it is; one that has ended, as if it were tried again now.
+    A task that a node looks after already, or that has ended, is explained as if it were tried again now.
     """
     board = Board.of(table)
-    return [_explain(board, task) for task in tasks]
+    return [_explain_again(table, task) if _is_held(task) else _explain(board, task) for task in tasks]
+
+
+def _is_held(task: Task) -> bool:
+    return task.attempt is not None and not task.ended
+
+
+def _explain_again(table: TaskTable, task: Task) -> Explanation:
+    """Explain a task that has an attempt: another one would have the room of that."""
+    board = Board.of(table, without=task)
+    return replace(_explain(board, task), no_takers=tuple(board.no_takers(task)))
 
 
 def _explain(board: Board, task: Task) -> Explanation:
-    if task.state in (State.ASSIGNED, State.RUNNING):
-        return Explanation(node=task.node, context=task.context, waiting=None)
     able, excluded = board.able(task)
     _, full = board.free(task, able)
     verdict = place(board, task)

@@ -1,9 +1,9 @@
 """Hard conditions of placement: one function per condition, each names why it excludes.
 
 A filter looks at one member (and the task's wishes); a load filter also at what the member has to do already; a
-context filter looks at one context over all members. To add a rule: write the function and put it into
-``NODE_FILTERS``, ``LOAD_FILTERS`` or ``CONTEXT_FILTERS``. Preferences among
-what is left are ``scores``.
+context filter looks at one context over all members; a move filter at a member that would take an attempt over. To add
+a rule: write the function and put it into ``NODE_FILTERS``, ``LOAD_FILTERS``, ``CONTEXT_FILTERS`` or ``MOVE_FILTERS``.
+Preferences among what is left are ``scores``.
 """
 
 from collections.abc import Callable, Mapping
@@ -93,6 +93,15 @@ def below_max_jobs(load: ContextLoad) -> Exclusion | None:
     return Exclusion("context-full", f"context {load.name} has {load.jobs} Jobs of at most {load.max_jobs}")
 
 
+def same_cluster(task: Task, member: Member) -> Exclusion | None:
+    """The node's context of that name is not known to be another cluster than the one that the attempt is in."""
+    context = member.context(task.context)
+    if context is None or task.attempt is None or not context.is_elsewhere(task.attempt):
+        return None
+    message = f"node {member.node} reaches another cluster under the name {task.context}"
+    return Exclusion("other-cluster", message)
+
+
 NodeFilter = Callable[[Task, Member], Exclusion | None]
 LoadFilter = Callable[[Task, Member, Mapping[NodeId, int]], Exclusion | None]
 ContextFilter = Callable[[ContextLoad], Exclusion | None]
@@ -100,3 +109,4 @@ ContextFilter = Callable[[ContextLoad], Exclusion | None]
 NODE_FILTERS: tuple[NodeFilter, ...] = (present, allowed, not_excluded, targeted, runs_type, reaches_context)
 LOAD_FILTERS: tuple[LoadFilter, ...] = (has_free_slot,)
 CONTEXT_FILTERS: tuple[ContextFilter, ...] = (below_max_jobs,)
+MOVE_FILTERS: tuple[NodeFilter, ...] = (*NODE_FILTERS, same_cluster)

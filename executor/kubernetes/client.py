@@ -11,6 +11,7 @@ from urllib.parse import quote
 import aiohttp
 
 from raftsman.executor.jobs import Conflict, Denied, Json, Mirror, NotFound, Unreachable
+from raftsman.executor.kubernetes.connection import LOG_CONNECTIONS
 from raftsman.executor.kubernetes.mirror import NamespaceMirror
 from raftsman.executor.kubernetes.prune import JOB_UID_LABEL
 from raftsman.executor.kubernetes.timing import Timing
@@ -23,11 +24,13 @@ from raftsman.executor.kubernetes.transport import (
     Call,
     Transport,
 )
+from raftsman.executor.kubernetes.turns import GaveWay, Turn, Turns, during
 
 logger = logging.getLogger(__name__)
 
 EVENTS = 500  # Of one object; Kubernetes folds repeated ones, so that many are a story nobody reads to its end.
 POD_PAGE = 500
+TURN_S = 5.0  # What a followed output gets when others wait for its connection: with 1,000 of them, every 50 s.
 
 
 class Collection:
@@ -68,10 +71,19 @@ class Collection:
 class KubernetesJobs:
     """The port ``Jobs`` over HTTP."""
 
-    def __init__(self, transport: Transport, timing: Timing, *, log_idle_s: float = LOG_IDLE_S) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        timing: Timing,
+        *,
+        log_idle_s: float = LOG_IDLE_S,
+        log_connections: int = LOG_CONNECTIONS,
+        turn_s: float = TURN_S,
+    ) -> None:
         self._transport = transport
         self._timing = timing
         self._log_idle_s = log_idle_s
+        self._turns = Turns(log_connections, turn_s=turn_s)
         self._mirrors: dict[str, NamespaceMirror] = {}
 
     async def create_job(self, namespace: str, manifest: Json) -> Json:
@@ -143,7 +155,8 @@ class KubernetesJobs:
         """Return the Events about the object, the newest last."""
         query = [("fieldSelector", f"involvedObject.uid={uid}"), ("limit", str(EVENTS))]
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
-        page = await self._transport.send(Call(verb="list", method="GET", path=path, query=query))
+        # Spare: an attempt that waits loses nothing by waiting for the reason, and there may be thousands of them.
+        page = await self._transport.send(Call(verb="list", method="GET", path=path, query=query, spare=True))
         return sorted(_items(page), key=_seen_at)
 
     async def read_log(
@@ -151,22 +164,40 @@ class KubernetesJobs:
     ) -> AsyncGenerator[bytes, None]:
         """Yield chunks of the container's output, each line behind its RFC 3339 timestamp.
 
-        A container that has not started yet is Denied (400), a Pod that is gone NotFound. A followed output that
-        is silent for a minute ends: kubelets drop the follower when they rotate, without an end.
+        A container that has not started yet is Denied (400), a Pod that is gone NotFound. A followed output waits for
+        its turn, and yields an empty chunk when that has come. One that is silent for a minute ends: kubelets drop the
+        follower when they rotate, without an end. One that others wait for is Unreachable, reason ``GaveWay``.
         """
         query = [("container", container), ("timestamps", "true")]
         query += [("sinceTime", since)] if since else []
         query += [("follow", "true")] if follow else []
         path = f"{_pods(namespace, pod)}/log"
-        call = Call(verb="log", method="GET", path=path, query=query, timeout=_stream_timeout(self._log_idle_s))
-        started = False
-        async with contextlib.aclosing(self._transport.log(call)) as chunks:
-            try:
+        if not follow:
+            timeout = _stream_timeout(self._log_idle_s, turn_s=self._log_idle_s)
+            call = Call(verb="log", method="GET", path=path, query=query, timeout=timeout)
+            async with contextlib.aclosing(self._transport.log(call, follow=False)) as chunks:
                 async for chunk in chunks:
+                    yield chunk
+            return
+        timeout = _stream_timeout(self._log_idle_s)
+        call = Call(verb="log", method="GET", path=path, query=query, timeout=timeout)
+        async with self._turns.take() as turn:
+            yield b""
+            async with contextlib.aclosing(self._followed(call, turn)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _followed(self, call: Call, turn: Turn) -> AsyncGenerator[bytes, None]:
+        started = False
+        async with contextlib.aclosing(self._transport.log(call, follow=True)) as chunks:
+            try:
+                async for chunk in during(turn, chunks):
                     started = True
                     yield chunk
+            except GaveWay:
+                raise Unreachable("others waited to be followed", reason="GaveWay") from None
             except Unreachable as error:
-                if not (follow and started and error.reason == "Timeout"):
+                if not (started and error.reason == "Timeout"):
                     raise
 
     def mirror(self, namespace: str, selector: str, on_change: Callable[[], None]) -> Mirror:
@@ -203,8 +234,9 @@ class KubernetesJobs:
             await self.drop_mirror(namespace)
 
 
-def _stream_timeout(idle_s: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=idle_s)
+def _stream_timeout(idle_s: float, *, turn_s: float = CONNECT_S) -> aiohttp.ClientTimeout:
+    """Return the limits of a stream; *turn_s*: of waiting for one of the pool's connections."""
+    return aiohttp.ClientTimeout(total=None, connect=turn_s, sock_connect=CONNECT_S, sock_read=idle_s)
 
 
 def _jobs(namespace: str, name: str = "") -> str:

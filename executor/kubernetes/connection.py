@@ -1,27 +1,33 @@
 """HTTP clients of one context, built by the official client: credentials, TLS, proxies.
 
-Three clients, so that nobody waits for another's connections: with all of a pool held by watches, an ordinary call
-waits until its deadline. The official client is imported here and nowhere else, inside the function that a thread
-runs. Calls are made by ``transport``; when to build anew is decided by ``reachability``.
+Four clients, so that nobody waits for another's connections: with all of a pool held by watches, an ordinary call
+waits until its deadline, and with all held by followed outputs nobody would read what a finished container has left.
+The official client is imported here and nowhere else, inside the function that a thread runs. Calls are made by
+``transport``; when to build anew is decided by ``reachability``.
 """
 
-import asyncio
 import copy
 import importlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, Protocol
 
 from raftsman.executor.jobs import Json
 from raftsman.executor.kubernetes.kubeconfig import Access, KubeconfigError
+from raftsman.executor.kubernetes.plugins import run_with_plugins
 
 logger = logging.getLogger(__name__)
 
 CREDENTIALS_S = 30.0  # How long an exec plugin may take: some open a browser or ask a slow identity provider.
 UNARY_CONNECTIONS = 16  # More at once than the rate limit lets start in a second.
-WATCH_CONNECTIONS = 256  # Two for each namespace with live tasks.
-LOG_CONNECTIONS = 50  # Streams held open; the next one waits for its turn.
+WATCH_CONNECTIONS = 0  # No bound but the need: two for each namespace with live tasks. One without is never seen.
+LOG_CONNECTIONS = (
+    100  # Outputs followed at a time, see ``turns``: each is a connection of the API server's to a kubelet.
+)
+LAST_LOG_CONNECTIONS = 50  # Reads of what there is, which end by themselves.
+_POOLS = (UNARY_CONNECTIONS, WATCH_CONNECTIONS, LOG_CONNECTIONS, LAST_LOG_CONNECTIONS)
 
 
 class RawResponse(Protocol):
@@ -58,6 +64,7 @@ class Connection:
     unary: RawClient
     watches: RawClient
     logs: RawClient
+    last_logs: RawClient
     users: int = 0
     retired: bool = False
 
@@ -73,7 +80,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close it at once; calls under way fail."""
-        for client in (self.unary, self.watches, self.logs):
+        for client in (self.unary, self.watches, self.logs, self.last_logs):
             await client.close()
 
     async def _close_when_idle(self) -> None:
@@ -91,10 +98,10 @@ def build_connection(access: Access) -> Connection:
     configuration = configuration_module.Configuration(host=access.server)
     try:
         if access.context:
-            asyncio.run(asyncio.wait_for(_load(access, configuration), CREDENTIALS_S))
+            run_with_plugins(partial(_load, access, configuration), CREDENTIALS_S)
         else:
             importlib.import_module("kubernetes.aio.config.incluster_config").load_incluster_config(configuration)
-        clients = [_client(configuration, size) for size in (UNARY_CONNECTIONS, WATCH_CONNECTIONS, LOG_CONNECTIONS)]
+        clients = [_client(configuration, size) for size in _POOLS]
     except TimeoutError as error:
         raise KubeconfigError(f"the credentials of {access.server} took longer than {CREDENTIALS_S:.0f} s") from error
     except (errors.ConfigException, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -109,6 +116,7 @@ def build_connection(access: Access) -> Connection:
         unary=clients[0],
         watches=clients[1],
         logs=clients[2],
+        last_logs=clients[3],
     )
 
 

@@ -51,12 +51,12 @@ class Kubeconfigs:
     """Parsed kubeconfig files, each parsed again only when it changed. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._locks: dict[Path, threading.Lock] = {}  # One each: a file that hangs holds up who reads that one.
         self._parsed: dict[Path, tuple[tuple[int, int], Json]] = {}
 
     def read(self, path: Path) -> Json:
         """Return the file's content. Raises KubeconfigError."""
-        with self._lock:
+        with self._locks.setdefault(path, threading.Lock()):
             stamp = stamp_of(path)
             known = self._parsed.get(path)
             if known is None or known[0] != stamp:
@@ -74,10 +74,21 @@ def stamp_of(path: Path) -> tuple[int, int]:
 
 
 def default_paths(environment: Mapping[str, str], home: Path) -> list[Path]:
-    """Return the files kubectl would read: those of $KUBECONFIG, or ~/.kube/config; none when there are none."""
+    """Return the files kubectl would read: those of $KUBECONFIG, or ~/.kube/config; none when there are none.
+
+    Raises KubeconfigError when this user may not even see whether one is there.
+    """
     named = [part for part in environment.get("KUBECONFIG", "").split(":") if part]
     paths = [_expand(part, home) for part in named] or [home / ".kube" / "config"]
-    return [path for path in paths if path.is_file()]
+    return [path for path in paths if is_there(path, str(path))]
+
+
+def is_there(file: Path, what: str) -> bool:
+    """Return whether *file* exists. Raises KubeconfigError when that cannot be seen: ``is_file`` lets most pass."""
+    try:
+        return file.is_file()
+    except OSError as error:  # A directory that this user may not enter, a name that is too long.
+        raise KubeconfigError(f"{what} cannot be looked at: {error.strerror}") from error
 
 
 def split_paths(kubeconfig: str, home: Path) -> list[Path]:
@@ -180,7 +191,7 @@ def _with_absolute_paths(path: Path, kind: str, part: Json) -> Json:
             made.pop(key, None)
             continue
         file = path.parent.absolute() / str(made[key])
-        if not file.is_file():
+        if not is_there(file, f"{path}: {key} is {file}, which"):
             raise KubeconfigError(f"{path}: {key} is {file}, which does not exist")
         made[key] = str(file)
     command = made.get("exec")

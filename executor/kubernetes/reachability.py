@@ -1,14 +1,16 @@
 """Whether a context answers this node: one loop per context that connects, probes, and reads new credentials.
 
-Contexts share nothing but a few threads, so that one that hangs is nobody else's matter. What follows from a
+Contexts share nothing, so that one that hangs is nobody else's matter: not even threads, for the file system of a
+kubeconfig may hang as well, and a thread that waits for it cannot be called back. What follows from a
 context that does not answer is the leader's business; here nothing is ever concluded about a Job.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from raftsman.executor.jobs import ContextHealth, Denied, KubernetesError, Unauthorized
 from raftsman.executor.kubernetes.client import KubernetesJobs
@@ -16,6 +18,7 @@ from raftsman.executor.kubernetes.connection import Connection
 from raftsman.executor.kubernetes.kubeconfig import Access, KubeconfigError, stamp_of
 from raftsman.executor.kubernetes.timing import Backoff, Timing, TokenBucket
 from raftsman.executor.kubernetes.transport import RequestHook, Transport
+from raftsman.executor.threads import NoThread, Threads
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +26,14 @@ PROBE_EVERY_S = 5.0
 DOUBT_S = 1.0  # Before the second probe, which turns a doubt into a fact.
 MOST_PAUSE_S = 10.0  # Between probes of a context that does not answer: a restart is noticed within that.
 RELOAD_EVERY_S = 5.0  # Credentials are read again after a 401, but an exec plugin is not run in a loop.
+FILES_S = 10.0  # For looking at small files: whatever takes longer hangs.
+BUILD_S = 45.0  # For a connection: exec plugins have a deadline of their own, and the first one imports the client.
 FAILURES = 2  # Probes that must fail in a row: a single lost packet makes no news.
 
 ANYBODY = "/version"  # Answered to callers without credentials too: proof of life, not of trust.
 KNOWN_ONLY = "/api"  # Answered to everybody who has an account.
 
+T = TypeVar("T")
 HealthHook = Callable[[str, ContextHealth], None]
 
 
@@ -58,14 +64,13 @@ class HealthRecord:
 
 
 class ContextLoop:
-    """One context of this node, kept connected. *resolve* and *build* block and are run in *threads*."""
+    """One context of this node, kept connected. *resolve* and *build* block and are run in a thread."""
 
     def __init__(
         self,
         name: str,
         resolve: Callable[[], Access],
         build: Callable[[Access], Connection],
-        threads: Executor,
         timing: Timing,
         *,
         qps: float,
@@ -76,7 +81,7 @@ class ContextLoop:
         self._name = name
         self._resolve = resolve
         self._build = build
-        self._threads = threads
+        self._threads = Threads(f"kubeconfig of {name}", most=1)
         self._timing = timing
         self._bucket = TokenBucket(timing, qps=qps, burst=burst)
         self._on_request = on_request
@@ -89,6 +94,7 @@ class ContextLoop:
         self._read_at = -RELOAD_EVERY_S
         self._distrusted = False  # The credentials were not accepted.
         self._complaint = ""  # Why the files cannot be used any more, said once.
+        self.errors = 0
         self.fingerprint = ""
         self.jobs: KubernetesJobs | None = None
 
@@ -100,7 +106,7 @@ class ContextLoop:
     async def run(self) -> None:
         """Connect and probe until cancelled."""
         while True:
-            await self._pause(await self._round())
+            await self._pause(await self._guarded_round())
 
     async def stop(self) -> None:
         """Stop the mirrors and close the connection."""
@@ -108,6 +114,15 @@ class ContextLoop:
             await self.jobs.stop()
         if self._transport is not None:
             await self._transport.close()
+
+    async def _guarded_round(self) -> float:
+        try:
+            return await self._round()
+        except Exception as error:  # The outermost frame of the loop: the health must not freeze as it is.
+            self.errors += 1
+            logger.exception("the loop of context %s met an error and goes on", self._name)
+            what = f"raftsman failed at this context: {type(error).__name__}; see the log of this node"
+            return self._failed(what, certain=False)
 
     async def _round(self) -> float:
         """Probe once, connecting first if needed; return how long to wait for the next round."""
@@ -140,16 +155,13 @@ class ContextLoop:
 
     async def _connected(self) -> Transport:
         """Return the transport, over a new connection when the credentials changed or were not accepted."""
-        loop = asyncio.get_running_loop()
-        if self._transport is not None and not (self._distrusted and self._may_read_again()):
-            stamps = await loop.run_in_executor(self._threads, _stamps, list(self._stamps))
-            if stamps == self._stamps:
-                return self._transport
-        self._read_at = self._timing.monotonic()
         try:
-            access = await loop.run_in_executor(self._threads, self._resolve)
-            stamps = await loop.run_in_executor(self._threads, _stamps, list(access.files))
-            connection = await loop.run_in_executor(self._threads, self._build, access)
+            if self._transport is not None and await self._is_current():
+                return self._transport
+            self._read_at = self._timing.monotonic()
+            access = await self._read(self._resolve)
+            stamps = await self._read(partial(_stamps, list(access.files)))
+            connection = await self._in_thread("getting its credentials", partial(self._build, access), BUILD_S)
         except KubeconfigError as error:
             if self._transport is None or self._distrusted:
                 raise
@@ -160,6 +172,22 @@ class ContextLoop:
             return self._transport
         self._stamps, self._complaint = stamps, ""
         return await self._use(connection)
+
+    async def _is_current(self) -> bool:
+        if self._distrusted and self._may_read_again():
+            return False
+        return await self._read(partial(_stamps, list(self._stamps))) == self._stamps
+
+    async def _read(self, look: Callable[[], T]) -> T:
+        return await self._in_thread("reading its kubeconfig", look, FILES_S)
+
+    async def _in_thread(self, what: str, work: Callable[[], T], within_s: float) -> T:
+        try:
+            return await self._threads.run(work, within_s)
+        except TimeoutError as error:
+            raise KubeconfigError(f"{what} takes longer than {within_s:g} s; its file system may hang") from error
+        except NoThread as error:
+            raise KubeconfigError(f"{what} cannot be tried again yet ({error})") from error
 
     async def _use(self, connection: Connection) -> Transport:
         moved = self.fingerprint not in ("", connection.fingerprint)

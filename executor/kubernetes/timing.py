@@ -10,10 +10,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from raftsman.executor.jobs import Unreachable
+from raftsman.executor.jobs import NoTurn
 
 LONGEST_PAUSE_S = 30.0  # A server that asks for more is asked again all the same: its answer may be a mistake.
 LONGEST_TURN_S = 10.0  # A call that had to wait longer for its turn is refused here; its caller plans anew.
+LONGEST_SPARE_TURN_S = 60.0  # The same for a call that takes what is spare: a thousand of them take turns in 50 s.
+SPARE_POLL_S = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,10 @@ class Backoff:
 
 
 class TokenBucket:
-    """At most *qps* calls a second in the long run and *burst* at once; a pause the server asked for holds all."""
+    """At most *qps* calls a second in the long run and *burst* at once; a pause the server asked for holds all.
+
+    Half of the burst is kept for calls that have to be made: the others are made with what is spare, one after another.
+    """
 
     def __init__(self, timing: Timing, *, qps: float, burst: int) -> None:
         self._timing = timing
@@ -64,23 +69,38 @@ class TokenBucket:
         self._tokens = float(burst)
         self._counted_at = timing.monotonic()
         self._held_until = self._counted_at
+        self._spare_line = asyncio.Lock()  # Who came first is served first, so that all take turns.
 
     async def take(self) -> None:
-        """Wait for this call's turn. Raises Unreachable when that is too far away: nothing was sent."""
-        now = self._timing.monotonic()
-        self._refill(now)
-        wait_s = max(0.0, (1.0 - self._tokens) / self._qps, self._held_until - now)
+        """Wait for this call's turn. Raises NoTurn when that is too far away."""
+        wait_s = self._wait_s(kept=0)
         if wait_s > LONGEST_TURN_S:
             message = f"no call for another {wait_s:.0f} s: too many wait, or the server asked for a pause"
-            raise Unreachable(message, retry_after_s=wait_s)
+            raise NoTurn(message, retry_after_s=wait_s)
         self._tokens -= 1.0
         if wait_s > 0.0:
             await self._timing.sleep(wait_s)
+
+    async def take_spare(self) -> None:
+        """Wait until a turn is spare, for a call that can wait. Raises NoTurn when none was for a long time."""
+        until = self._timing.monotonic() + LONGEST_SPARE_TURN_S
+        async with self._spare_line:
+            while (wait_s := self._wait_s(kept=self._burst // 2)) > 0.0:
+                if self._timing.monotonic() + wait_s > until:
+                    raise NoTurn(f"no turn was spare for {LONGEST_SPARE_TURN_S:.0f} s")
+                await self._timing.sleep(max(wait_s, SPARE_POLL_S))
+            self._tokens -= 1.0
 
     def hold(self, seconds: float) -> None:
         """Let nothing pass for *seconds* (bounded), as a 429 or 503 asked for."""
         until = self._timing.monotonic() + min(seconds, LONGEST_PAUSE_S)
         self._held_until = max(self._held_until, until)
+
+    def _wait_s(self, *, kept: int) -> float:
+        """Return how long it takes until a call can be made and *kept* others still could."""
+        now = self._timing.monotonic()
+        self._refill(now)
+        return max(0.0, (1.0 + kept - self._tokens) / self._qps, self._held_until - now)
 
     def _refill(self, now: float) -> None:
         gained = (now - self._counted_at) * self._qps

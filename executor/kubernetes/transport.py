@@ -51,6 +51,7 @@ class Call:
     query: Query = ()
     body: Json | None = None
     content_type: str = "application/json"
+    spare: bool = False  # Whether it can wait until nobody else wants to call.
     timeout: aiohttp.ClientTimeout = field(default_factory=lambda: aiohttp.ClientTimeout(total=UNARY_S))
 
 
@@ -89,7 +90,7 @@ class Transport:
 
     async def send(self, call: Call) -> Json:
         """Return the JSON object the context answers. Raises KubernetesError."""
-        await self._bucket.take()
+        await (self._bucket.take_spare() if call.spare else self._bucket.take())
         with self._heeding():
             return await self._exchange(call)
 
@@ -110,11 +111,12 @@ class Transport:
                 async for chunk in _chunks(response, connection.server, _limit(call)):
                     yield chunk
 
-    async def log(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def log(self, call: Call, *, follow: bool) -> AsyncGenerator[bytes, None]:
         """Yield the chunks of an output. Raises KubernetesError; reason ``Timeout`` is a silent stream."""
         connection = self._connection
+        client = connection.logs if follow else connection.last_logs
         with self._heeding():
-            async with self._opened(connection, connection.logs, call) as response:
+            async with self._opened(connection, client, call) as response:
                 async for chunk in _chunks(response, connection.server, _limit(call)):
                     yield chunk
 

@@ -10,7 +10,7 @@ from raftsman.node.http import cluster, events, limits, logs, openapi, planning,
 from raftsman.node.http.auth import authenticate
 from raftsman.node.http.problems import REQUEST_ID, Handler, Problem, answer_problems, invalid_parameter
 from raftsman.node.http.site import SITE, Site, bool_parameter, site_of
-from raftsman.node.http.writes import require_barrier
+from raftsman.node.http.writes import ADDED_BYTES, require_barrier
 from raftsman.raft.replica import Applied
 
 ABSENT_WAIT_S = 2.0
@@ -71,13 +71,14 @@ async def _answer_unless_behind(request: web.Request, handler: Handler) -> web.S
         if problem.code != "task-not-found" or request.method != "GET":
             raise
         if not isinstance(await site_of(request).replica.barrier(ABSENT_WAIT_S), Applied):
-            raise  # Nobody can tell: what this node knows is the best there is.
+            why = f"{problem.detail}; it may be behind, for no majority of the nodes answers it"
+            raise Problem("not-ready", why) from problem
     return await handler(request)
 
 
 def build_app(site: Site) -> web.Application:
     """Return the application that answers for *site*."""
-    limit = site.settings.http.max_body_bytes
+    limit = site.settings.http.max_body_bytes + ADDED_BYTES  # ``read_json`` holds users to theirs.
     app = web.Application(middlewares=[stamp, answer_problems, authenticate, wait_for_reads], client_max_size=limit)
     app[SITE] = site
     app.on_response_prepare.append(add_headers)

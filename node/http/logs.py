@@ -1,13 +1,12 @@
 """``/v1/tasks/{id}/logs``: an attempt's output, from whichever node keeps it. How it is written is ``logforms``.
 
-The assigned node follows the Pod and keeps the output; every other node asks it. When nobody has it any more,
-the end of the output that the table holds is given, and the stream says that it is not whole.
+The assigned node follows the Pod and keeps the output; every other node asks it (``relays``). When nobody has it any
+more, the end of the output that the table holds is given, and the stream says that it is not whole.
 """
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import aiohttp
 from aiohttp import web
 
 from raftsman.executor.jobs import CONTAINER
@@ -16,15 +15,14 @@ from raftsman.executor.output import End, LogLine
 from raftsman.node.forward import FORWARDED_BY
 from raftsman.node.http.answers import find_task
 from raftsman.node.http.logforms import END_ID, Place, Record, as_ndjson, as_sse, as_text, behind, place_of
-from raftsman.node.http.problems import REQUEST_ID, Problem, invalid_parameter
+from raftsman.node.http.problems import invalid_parameter
+from raftsman.node.http.relays import relay
 from raftsman.node.http.site import Site, bool_parameter, int_parameter, known_parameters, site_of
 from raftsman.node.http.streams import EVENT_STREAM, NDJSON, TEXT, last_event_id, stream, stream_type
 from raftsman.raft.records import Task
 
 MAX_TAIL_LINES = 1_000_000
 FOLLOW_POLL_S = 1.0
-_CHUNK_BYTES = 64 * 1024
-_PASSED_ON = ("Content-Type", "Retry-After")
 
 
 async def get_logs(request: web.Request) -> web.StreamResponse:
@@ -38,7 +36,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
         return web.Response(status=204)  # So that a reader which has seen the end does not connect again.
     keeper = None if FORWARDED_BY in request.headers else _keeper(site, task)
     if keeper is not None:
-        return await _relay(request, keeper)
+        return await relay(request, keeper, media_type)
     chunks = _written(behind(wish.place, _records(site, task, wish)), wish, media_type)
     return await stream(request, chunks, content_type=media_type)
 
@@ -98,22 +96,6 @@ def _keeper(site: Site, task: Task) -> str | None:
         return None
     member = site.replica.read(lambda table: table.member(task.node or ""))
     return member.url if member is not None and member.lost_at is None else None
-
-
-async def _relay(request: web.Request, url: str) -> web.StreamResponse:
-    """Pass on what the node at *url* answers, as it comes."""
-    names = ("Authorization", "Accept", "Last-Event-ID")
-    headers = {name: request.headers[name] for name in names if name in request.headers}
-    headers["X-Request-Id"] = request[REQUEST_ID]
-    try:
-        async with site_of(request).forwarder.open(url, "GET", request.path_qs, headers) as answer:
-            if answer.status != 200:
-                passed = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-                return web.Response(status=answer.status, headers=passed, body=await answer.read())
-            chunks = answer.content.iter_chunked(_CHUNK_BYTES)
-            return await stream(request, aiter(chunks), content_type=answer.content_type)
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Problem("not-ready", f"the node that keeps the output does not answer: {error}") from error
 
 
 # --- this node's own ---------------------------------------------------------------------------------

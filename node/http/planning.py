@@ -29,7 +29,8 @@ async def get_explanation(request: web.Request) -> web.Response:
     table = site.replica.copy()
     task = task_in(table, request.match_info["task_id"])
     (explanation,) = explain_in_turn(table, [task])
-    return json_response(explain_view(task.task_id, explanation), index=table.index)
+    view = explain_view(task, explanation, state=task.state, leader=site.replica.standing().leader)
+    return json_response(view, index=table.index)
 
 
 async def post_plan(request: web.Request) -> web.Response:
@@ -47,7 +48,9 @@ async def post_plan(request: web.Request) -> web.Response:
     table = site.replica.copy()
     index = table.index  # Explaining places tasks in the copy.
     explanations = explain_in_turn(table, tasks)
-    items = [explain_view(task.task_id or None, each) for task, each in zip(tasks, explanations, strict=True)]
+    leader = site.replica.standing().leader
+    pairs = zip(tasks, explanations, strict=True)
+    items = [explain_view(task, each, state=None, leader=leader) for task, each in pairs]
     return json_response({"items": items}, index=index)
 
 

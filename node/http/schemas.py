@@ -73,6 +73,8 @@ TIGHTER: Mapping[str, Mapping[str, Schema]] = {
         "completedAt": INSTANT,
     },
     "Attempt": {"cause": _CAUSE, "startedAt": INSTANT, "endedAt": INSTANT},
+    "Explanation": {"state": _STATE},
+    "HeldAttempt": {"conditions": _CONDITIONS, "cause": _CAUSE},
     "Event": {
         "id": {"type": "string", "pattern": r"^\d+\.\d+$"},
         "at": INSTANT,

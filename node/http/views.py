@@ -18,6 +18,7 @@ from raftsman.wire.views import (
     ContextReasonView,
     EventView,
     ExplainView,
+    HeldAttemptView,
     JobCountsView,
     NodeReasonView,
     TaskView,
@@ -93,17 +94,33 @@ def waiting_view(waiting: Waiting) -> WaitingView:
     }
 
 
-def explain_view(task_id: str | None, explanation: Explanation) -> ExplainView:
-    """Return where a task would run, as JSON."""
+def explain_view(task: Task, explanation: Explanation, *, state: State | None, leader: str | None) -> ExplainView:
+    """Return where a task would run, as JSON. *state*: None when it was only planned. *leader*: who leads, if known."""
     node, waiting = explanation.node, explanation.waiting
     return {
-        "taskId": task_id,
+        "taskId": task.task_id or None,
+        "state": state.value if state else None,
+        "attempt": _held_attempt_view(task, task.attempt, explanation) if task.attempt and not task.ended else None,
+        "leader": leader,
         "placeable": waiting is None,
         "best": {"node": node, "context": explanation.context or None} if node is not None else None,
         "waiting": waiting_view(waiting) if waiting else None,
         "nodes": _node_reasons(explanation.nodes),
         "contexts": _context_reasons(explanation.contexts),
         "help": list(explanation.help),
+    }
+
+
+def _held_attempt_view(task: Task, attempt: Attempt, explanation: Explanation) -> HeldAttemptView:
+    cause = task.stop.cause if task.stop else task.pending_cause
+    return {
+        "number": attempt.number,
+        "node": attempt.node,
+        "context": attempt.context or None,
+        "conditions": list(task.conditions),
+        "reason": task.reason or None,
+        "cause": cause.value if cause else None,
+        "nodes": _node_reasons(explanation.no_takers),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from raftsman.node.forward import COMMAND_ID, FORWARDED_BY, MADE_ID, Forwarded, HungUp, NobodyThere
+from raftsman.node.forward import COMMAND_ID, FORWARDED_BY, MADE_ID, Crowded, Forwarded, HungUp, NobodyThere
 from raftsman.node.http.auth import principal_of
 from raftsman.node.http.problems import REQUEST_ID, Problem, of_faults, of_refusal
 from raftsman.node.http.site import Site, site_of
@@ -29,6 +29,8 @@ PASSED_ON = ("Content-Type", "Location", "ETag", "Idempotent-Replayed", "Retry-A
 _COMMAND: web.RequestKey[str] = web.RequestKey("command", str)
 _COMMAND_ID = re.compile(r"[0-9A-Za-z-]{16,64}")
 _NO_EFFECT = ("no-leader", "disk-full", "not-ready")
+ADDED_BYTES = 4096
+"""A body that is handed on may be so much longer than the user's: it names the task and who took it in."""
 CATCH_UP_S = 1.0
 """How long a forwarded write waits until this node has applied it too; two heartbeats are the rule."""
 
@@ -48,7 +50,11 @@ async def read_json(request: web.Request) -> Any:
     """Return the JSON value of the body. Raises a Problem."""
     if request.content_type != "application/json":
         raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
-    document = parse_json(await request.read())
+    raw = await request.read()
+    most_bytes = site_of(request).settings.http.max_body_bytes
+    if len(raw) > most_bytes and FORWARDED_BY not in request.headers:
+        raise web.HTTPRequestEntityTooLarge(most_bytes, len(raw))
+    document = parse_json(raw)
     if isinstance(document, Fault):
         raise of_faults([document])
     return document
@@ -69,6 +75,8 @@ async def here_or_at_the_leader(request: web.Request, write: Write) -> web.Respo
         raise no_leader()  # The node that forwarded it looks again.
     try:
         answer = await _at_the_leader(request, write)
+    except Crowded as error:
+        raise Problem("not-ready", f"{error}; nothing was changed, try again") from error
     except NobodyThere:
         if site.replica.standing().leads:
             return await write.here()
@@ -89,8 +97,10 @@ async def _at_the_leader(request: web.Request, write: Write) -> Forwarded:
     headers = {name: request.headers[name] for name in HANDED_ON if name in request.headers}
     headers |= {"Content-Type": "application/json", "X-Request-Id": request[REQUEST_ID]}
     headers |= {COMMAND_ID: request[_COMMAND]} | ({MADE_ID: "true"} if write.id_made else {})
+    # As short as the user may have written it: what fits here must fit there.
+    body = json.dumps(write.body, ensure_ascii=False, separators=(",", ":")).encode()
     return await site_of(request).forwarder.to_leader(
-        request.method, request.path_qs, headers, json.dumps(write.body).encode(), repeatable=write.repeatable
+        request.method, request.path_qs, headers, body, repeatable=write.repeatable
     )
 
 

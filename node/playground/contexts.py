@@ -12,8 +12,8 @@ def find_contexts(names: Sequence[str]) -> list[ContextPlace]:
     """Return where the named contexts are. Raises ValueError when one of them is not there, or has one of our names."""
     if not names:
         return []
-    paths = [path.absolute() for path in default_paths(os.environ, Path.home())]
     try:
+        paths = [path.absolute() for path in default_paths(os.environ, Path.home())]
         known = context_names(paths, Kubeconfigs())
     except KubeconfigError as error:
         raise ValueError(str(error)) from error

@@ -87,6 +87,7 @@ class Playground:
         await self.stop()
 
     async def _start(self) -> None:
+        processes.require_free(self.layout.nodes)
         write_files(self.layout, self._contexts)
         self._parts.kubernetes = await processes.start_kubernetes(self._processes, self.layout, DEV_CONTEXTS)
         self._watch(self._wait_for_kubernetes(self._parts.kubernetes.group))
@@ -197,14 +198,20 @@ class Playground:
     async def _wait_until_ready(self) -> None:
         while True:
             await asyncio.sleep(LOOK_WHILE_STARTING_S)
-            for node in self._parts.nodes.values():
-                if node.pid is None:
-                    raise StartFailed(f"{node.place.name} did not start", node.place.log)
-            if self._parts.kubernetes is None:
-                raise StartFailed("the development Kubernetes did not stay", self.layout.kubernetes_log)
             self._sight = await self._look()
-            if self._sight.leader is not None and await self._is_whole(self._parts.nodes[self._sight.leader].place):
+            leader = self._parts.nodes.get(self._sight.leader or "")
+            whole = leader is not None and await self._is_whole(leader.place)
+            self._require_all()  # Behind the questions: one may have ended while we asked.
+            if whole:
                 return
+
+    def _require_all(self) -> None:
+        """Raise StartFailed when a process has ended at its start."""
+        for node in self._parts.nodes.values():
+            if node.pid is None:
+                raise StartFailed(f"{node.place.name} did not start", node.place.log)
+        if self._parts.kubernetes is None:
+            raise StartFailed("the development Kubernetes did not stay", self.layout.kubernetes_log)
 
     async def _is_whole(self, leader: NodePlace) -> bool:
         """Return whether every node serves and, as the leader knows, reaches both contexts."""

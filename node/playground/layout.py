@@ -4,6 +4,7 @@ A folder that was used before keeps its ports and its token, so that the data in
 elsewhere, from what is written here.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+from raftsman.node.settings.values import BadValue, parse_address
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota")
 """The nodes' names; more nodes on one machine teach nothing."""
@@ -119,6 +122,11 @@ def write_files(layout: Layout, contexts: Sequence[ContextPlace]) -> None:
     write_private(layout.client_file, client_text(layout))
 
 
+def addresses_in_use(node: NodePlace) -> list[str]:
+    """Return those of the node's addresses on which something listens already."""
+    return [address for address in (node.http, node.raft) if _is_in_use(address)]
+
+
 def settings_text(layout: Layout, node: NodePlace, contexts: Sequence[ContextPlace]) -> str:
     """Return a node's settings file."""
     members = ", ".join(_quoted(f"{each.name}={each.raft}") for each in layout.nodes)
@@ -193,6 +201,18 @@ def _free_addresses(count: int) -> list[str]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
         return [f"{HOST}:{each.getsockname()[1]}" for each in sockets]
+
+
+def _is_in_use(text: str) -> bool:
+    try:
+        address = parse_address(text)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        socket.create_server((address.host, address.port), family=family).close()
+    except BadValue:
+        return False  # Somebody has written into the file; the node says what is wrong with it.
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _quoted(text: object) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raftsman.executor.processes import Processes, ProcessGroup
-from raftsman.node.playground.layout import Layout, NodePlace
+from raftsman.node.playground.layout import Layout, NodePlace, addresses_in_use
 
 STOP_S = 5.0
 """How long a process may take to end by itself; a node that leads hands its leadership over first."""
@@ -29,10 +29,10 @@ _SAID_CHARS = 300  # Of a log's last line: enough for a sentence.
 
 
 class StartFailed(Exception):
-    """A process of the playground did not come up; the text says what it said last, and which log has the rest."""
+    """A process of the playground did not come up; with a *log*, the text says what it said last, and where."""
 
-    def __init__(self, what: str, log: Path) -> None:
-        super().__init__(f"{what}{_last_words(log)}; see {log}")
+    def __init__(self, what: str, log: Path | None = None) -> None:
+        super().__init__(f"{what}{_last_words(log)}; see {log}" if log else what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,15 @@ class DevKubernetes:
 def node_command(node: NodePlace) -> list[str]:
     """Return the command line of a node."""
     return [sys.executable, "-P", "-m", "raftsman.cli.main", "serve", "--config", str(node.config)]
+
+
+def require_free(nodes: Sequence[NodePlace]) -> None:
+    """Raise StartFailed when something listens where a node is to listen: that would answer in the node's place."""
+    for node in nodes:
+        for address in addresses_in_use(node):
+            pid = find_node(node)
+            who = f"process {pid} serves {node.name} already: end it" if pid else "end what listens there"
+            raise StartFailed(f"{node.name} cannot listen on {address}, which is in use; {who}, or take another folder")
 
 
 async def start_node(processes: Processes, layout: Layout, node: NodePlace) -> ProcessGroup:

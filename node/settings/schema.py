@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from types import MappingProxyType
 
 KeyPath = tuple[str, ...]
@@ -136,13 +137,15 @@ def is_table(path: KeyPath) -> bool:
 
 
 def concrete_paths(context_names: Iterable[str]) -> Iterator[tuple[KeyPath, Setting]]:
-    """Yield every key of a node that has these contexts, in the order of the schema."""
+    """Yield every key of a node that has these contexts, in the order of the schema, context by context.
+
+    The keys of a table stand together, as they must in TOML, where a table has one header.
+    """
     names = sorted(context_names)
-    for path, setting in _BY_PATH.items():
-        if ANY not in path:
-            yield path, setting
-        else:
-            yield from ((tuple(name if part == ANY else part for part in path), setting) for name in names)
+    for of_contexts, settings in groupby(_BY_PATH.items(), key=lambda item: ANY in item[0]):
+        keys = list(settings)
+        for name in names if of_contexts else ("",):
+            yield from ((tuple(name if part == ANY else part for part in path), setting) for path, setting in keys)
 
 
 def suggest(path: KeyPath, *, table: bool = False) -> str:
@@ -161,7 +164,12 @@ def suggest(path: KeyPath, *, table: bool = False) -> str:
 
 def dotted(path: KeyPath) -> str:
     """Return *path* as TOML writes it, in quotes where it is no bare key."""
-    return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in path)
+    return ".".join(part if _BARE_KEY.fullmatch(part) else _in_quotes(part) for part in path)
+
+
+def _in_quotes(part: str) -> str:
+    # What JSON escapes beyond \uffff are two surrogates, which TOML refuses.
+    return json.dumps(part, ensure_ascii=not part.isprintable())
 
 
 def _generic(path: KeyPath) -> KeyPath:

@@ -79,7 +79,7 @@ def _plain(value: object) -> str:
         case bool():
             return str(value).lower()
         case int() | float():
-            return f"{value:g}" if isinstance(value, float) else str(value)
+            return str(int(value) if value == int(value) else value)
         case None:
             return '""'  # How "nothing" is written where a path may be.
         case _:

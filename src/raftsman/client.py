@@ -16,13 +16,13 @@ typed in ``raftsman.wire.views``; what it raises is in ``raftsman.errors``.
 import json
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from os import PathLike, fspath
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from raftsman.endpoints import Endpoints, Reply
-from raftsman.errors import UnexpectedAnswer, WaitTimedOut
+from raftsman.errors import ConnectionFailed, Unavailable, UnexpectedAnswer, WaitTimedOut
 from raftsman.exchange import ANSWER_TIMEOUT_S, Answer, Request
 from raftsman.follow import LogCut, LogEnd, LogLine, LogRecord, follow_events, follow_log
 from raftsman.ulid import new_task_id
@@ -50,12 +50,16 @@ ROTATION_S = 4.0
 """With several tasks to wait for, the time to have asked for each of them once."""
 SHORTEST_POLL_S = 0.25
 PAGE_ROWS = 500
+AHEAD_S = 3.0
+"""So long a node that is behind may take to learn of an event; then the leader is asked whether there is such a one."""
 
 _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
 _RANK = {"queued": 0, "assigned": 1, "running": 2, "completed": 3, "failed": 3, "cancelled": 3}
 _ENDED_RANK = 3
 _WIRE_NAMES = {"submitted_after": "submittedAfter"}
+
+T = TypeVar("T")
 
 
 class TaskFilters(TypedDict, total=False):
@@ -89,17 +93,20 @@ class Client:
         token: str | None = None,
         ca: str | PathLike[str] | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
         """Take the base URLs of the nodes, the bearer token, and a PEM file when their certificates are not public.
 
         *timeout_s* is for one call, with all its tries at all addresses; methods that wait or follow take as long as
-        they are asked to, and give up when nobody can be reached for *timeout_s*. Nothing is sent yet. Raises
+        they are asked to, and give up when nobody can be reached for *timeout_s*. *on_wait* is called with a sentence
+        when a call has waited for seconds and goes on waiting, for a leader for instance. Nothing is sent yet. Raises
         ValueError for an unusable address, OSError when *ca* cannot be read.
         """
         self._endpoints = Endpoints(
             [addresses] if isinstance(addresses, str) else addresses,
             token=token,
             ca=None if ca is None else fspath(ca),
+            on_wait=on_wait,
         )
         self._timeout_s = timeout_s
 
@@ -271,14 +278,18 @@ class Client:
 
         *after* is the ``id`` of the last event already known. With *follow* the iteration goes on with what happens
         next, at another node when one is lost, until the task has ended; for all tasks it has no end. Raises
-        NotFound, and EventsCompacted when what follows *after* is no longer kept.
+        NotFound, EventsCompacted when what follows *after* is no longer kept, and Unavailable when *after* lies ahead
+        of all that the cluster knows.
         """
         path = "/v1/events" if task_id is None else _path(task_id, "events")
         if not follow:
             return self._event_pages(path, after)
 
         def open_after(event_id: str) -> Answer:
-            return self._open(path, {"follow": "true"} | ({"after": event_id} if event_id else {}))
+            query = {"follow": "true"} | ({"after": event_id} if event_id else {})
+            request = Request(path=path, query=query, headers={"Accept": _NDJSON}, streams=True)
+            # What a stream has given out is known to the cluster; a node that is behind only takes its time.
+            return self._behind(after if event_id == after else "", request, self._endpoints.open)
 
         return follow_events(open_after, after, endless=task_id is None)
 
@@ -286,9 +297,35 @@ class Client:
         cursor: str | None = after
         while cursor is not None:
             query = {"limit": str(PAGE_ROWS)} | ({"after": cursor} if cursor else {})
-            page: ListView[EventView] = _object(self._ask(Request(path=path, query=query)))
+            first = after if cursor == after else ""
+            page: ListView[EventView] = _object(
+                self._behind(first, Request(path=path, query=query), self._endpoints.ask)
+            )
             yield from page["items"]
             cursor = page["next"]
+
+    def _behind(self, after: str, request: Request, ask: Callable[[Request, float], T]) -> T:
+        """Ask for the events behind *after*, and find out soon when it lies ahead of all that there is."""
+        deadline = time.monotonic() + self._timeout_s
+        if after:
+            try:
+                return ask(request, min(deadline, time.monotonic() + AHEAD_S))
+            except (ConnectionFailed, Unavailable) as problem:
+                if isinstance(problem, Unavailable) and problem.code == "not-ready":
+                    self._refuse_what_is_ahead(after, problem)
+        return ask(request, deadline)
+
+    def _refuse_what_is_ahead(self, after: str, problem: Unavailable) -> None:
+        """Raise Unavailable when the event is ahead not only of a node, but of all that was ever committed."""
+        request = Request(path="/v1/cluster", query={"consistent": "true"})
+        try:
+            view: ClusterView = _object(self._endpoints.ask(request, time.monotonic() + AHEAD_S))
+        except (ConnectionFailed, Unavailable):
+            return  # Without a leader nobody can tell.
+        index = view["appliedIndex"]
+        if int(after.partition(".")[0]) > index:
+            detail = f"event {after} lies ahead of all that the cluster knows (index {index}): is it another cluster's?"
+            raise Unavailable(status=problem.status, code=problem.code, detail=detail) from problem
 
     # --- the cluster ------------------------------------------------------------------------------
 
@@ -300,12 +337,18 @@ class Client:
     def transfer_leadership(self, to: str | None = None) -> str:
         """Let node *to* lead, or whoever has most of the log; return who leads now.
 
-        Raises InvalidSpec when there is no such node, Unavailable when it could not take over in time.
+        Raises InvalidSpec when there is no such node, Unavailable when it could not take over in time, OutcomeUnknown
+        (without an id) when nobody could say.
         """
         body = json.dumps({} if to is None else {"to": to}).encode()
-        headers = {"Content-Type": _JSON}
-        answer = _object(self._ask(Request(method="POST", path="/v1/cluster:transfer", headers=headers, body=body)))
-        return str(answer["leader"])
+        path, headers = "/v1/cluster:transfer", {"Content-Type": _JSON}
+        # Without a name, a second try could move leadership on from where the first one has put it. So there is only
+        # one, and it goes to a node that answers.
+        named = to is not None
+        if not named:
+            self.version()
+        request = Request(method="POST", path=path, headers=headers, body=body, changes_task="", repeatable=named)
+        return str(_object(self._ask(request))["leader"])
 
     def contexts(self) -> ContextsView:
         """Return the Kubernetes clusters that the nodes know, and who reaches them."""

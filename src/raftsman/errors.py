@@ -36,11 +36,13 @@ class WaitTimedOut(RaftsmanError):
 class OutcomeUnknown(RaftsmanError):
     """A change was asked for and may or may not have happened.
 
-    Repeat it under the same ``task_id``: what has happened is then found, not done twice.
+    Repeat it under the same ``task_id``: what has happened is then found, not done twice. The id is "" when it was
+    about no task but about who leads.
     """
 
     def __init__(self, task_id: str, why: str) -> None:
-        super().__init__(f"the outcome for task {task_id} is not known ({why}); it is safe to repeat under the same id")
+        about, advice = f" for task {task_id}", "; it is safe to repeat under the same id"
+        super().__init__(f"the outcome{about if task_id else ''} is not known ({why}){advice if task_id else ''}")
         self.task_id = task_id
 
 
@@ -78,6 +80,9 @@ class InvalidSpec(ApiProblem):
 
 class NotAllowed(ApiProblem):
     """401, 403: no valid token, or one that may not do this."""
+
+    token_was_sent = False
+    """Whether the client has a token at all, which it sent."""
 
 
 class NotFound(ApiProblem):

@@ -28,6 +28,8 @@ LINE_BYTES = 8 * 1024 * 1024
 """Likewise for one line of a stream."""
 _CHUNK_BYTES = 64 * 1024
 _GATEWAY_ERRORS = frozenset({502, 504})
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
+"""What OpenSSL makes of an answer that is none of TLS; its versions do not agree on the word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,9 @@ class Request:
     body: bytes | None = None
     answer_timeout_s: float = ANSWER_TIMEOUT_S
     changes_task: str | None = None
-    """The task that the request changes: it may be repeated, but its outcome can be unknown."""
+    """The task that the request changes, "" when it changes something else: its outcome can be unknown."""
+    repeatable: bool = True
+    """Whether it may be sent again although an earlier try may have had its effect."""
     streams: bool = False
     """Whether the answer goes on for as long as there is something to say."""
 
@@ -123,6 +127,9 @@ def checked_address(address: str) -> str:
     usable = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
     if not usable or "@" in parts.netloc or any(c.isspace() for c in address):
         raise ValueError(f"{address!r} is not an address: write it like http://127.0.0.1:7117")
+    if parts.path.strip("/"):
+        base = f"{parts.scheme}://{parts.netloc}"
+        raise ValueError(f"{address!r} is not an address: it goes on behind host and port; write {base}")
     _ = parts.port  # Raises ValueError itself when the port is no number.
     return address.rstrip("/")
 
@@ -136,7 +143,7 @@ def exchange(
     """
     connection = _connect(address, tls, deadline)
     try:
-        response = _respond(connection, urlsplit(address).path + request.target, request, headers, deadline)
+        response = _respond(connection, request, headers, deadline)
     except BaseException:
         connection.close()
         raise
@@ -165,12 +172,13 @@ def _connect(address: str, tls: ssl.SSLContext | None, deadline: float) -> http.
 
 
 def _respond(
-    connection: http.client.HTTPConnection, target: str, request: Request, headers: Mapping[str, str], deadline: float
+    connection: http.client.HTTPConnection, request: Request, headers: Mapping[str, str], deadline: float
 ) -> http.client.HTTPResponse:
     socket = connection.sock  # Kept: http.client lets go of it once it knows that the answer is the last.
     socket.settimeout(_time_left(deadline, request.answer_timeout_s))
     try:
-        connection.request(request.method, target, request.body, {**request.headers, **headers, "Connection": "close"})
+        sent = {**request.headers, **headers, "Connection": "close"}
+        connection.request(request.method, request.target, request.body, sent)
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswer(_words(error), may_have_happened=True) from error
@@ -203,5 +211,7 @@ def _time_left(deadline: float, limit_s: float) -> float:
 def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        return "what answers there speaks http, not https"
     text = error.strerror if isinstance(error, OSError) else None
     return (text or str(error) or type(error).__name__).lower()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from raftsman.client import Client
+from raftsman.node.playground.layout import addresses_in_use, lay_out
 from raftsman.node.playground.processes import is_alive
 from tests.harness.commandline import raftsman
 from tests.harness.nodes import eventually
@@ -203,6 +204,34 @@ def test_a_folder_that_was_used_before_keeps_its_addresses_and_its_tasks(tmp_pat
         assert running.client().get(task["taskId"])["state"] == "completed"
 
 
+def test_the_folder_of_a_dev_without_one_is_held_too(tmp_path: Path) -> None:
+    with dev(tmp_path, "--nodes", "1") as running:
+        (folder,) = tmp_path.glob("raftsman-dev-*")
+        refused = raftsman([], "dev", "--dir", str(folder), "--nodes", "1", home=tmp_path)
+        assert (refused.returncode, refused.stdout) == (6, "")
+        assert f"another raftsman dev runs in {folder}: end it" in refused.stderr
+        assert (folder / "dev.json").exists()
+        running.press("q")
+        assert running.wait() == 0
+        assert "has ended" not in running.said
+
+
+def test_a_node_that_outlived_its_dev_is_named_and_does_not_answer_for_the_new_one(tmp_path: Path, place: Path) -> None:
+    with dev(tmp_path, "--nodes", "1", directory=place) as running:
+        running.press("q")
+        assert running.wait() == 0
+    left = subprocess.Popen([*RAFTSMAN, "serve", "--config", str(place / "alpha.toml")], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: addresses_in_use(lay_out(place, 1).nodes[0]), within_s=SOON_S, what="the node listens")
+        refused = raftsman([], "dev", "--dir", str(place), "--nodes", "1", home=tmp_path)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert f"process {left.pid} serves alpha already: end it" in refused.stderr
+        assert left.poll() is None
+    finally:
+        left.terminate()
+        left.wait(timeout=SOON_S)
+
+
 def test_without_a_folder_a_second_terminal_needs_nothing_and_the_configuration_comes_back(tmp_path: Path) -> None:
     config = tmp_path / "config" / "raftsman" / "config.toml"
     config.parent.mkdir(parents=True)
@@ -223,6 +252,22 @@ def test_without_a_folder_a_second_terminal_needs_nothing_and_the_configuration_
         assert running.wait() == 0
     assert config.read_text() == before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["config", "said"]
+
+
+def test_a_second_one_tells_its_variable_and_leaves_the_first_its_profile(tmp_path: Path) -> None:
+    config = tmp_path / "config" / "raftsman" / "config.toml"
+    (tmp_path / "second").mkdir()
+    with dev(tmp_path, "--nodes", "1") as first:
+        lent = config.read_text()
+        with dev(tmp_path / "second", "--nodes", "1", XDG_CONFIG_HOME=str(tmp_path / "config")) as second:
+            second.wait_for_words("is that of the raftsman dev in ")
+            second.wait_for_words("export RAFTSMAN_CONFIG=")
+            second.press("q")
+            assert second.wait() == 0
+        assert config.read_text() == lent
+        first.press("q")
+        assert first.wait() == 0
+    assert not (tmp_path / "config").exists()
 
 
 def test_the_end_of_the_pipe_ends_nothing_and_a_terminal_gives_keys_without_enter(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whom a request reaches: the token on the way, the leader behind a follower, and nobody at all."""
 
 import http.client
+import json
 import signal
 import time
 import uuid
@@ -24,8 +25,10 @@ BOUND_S = 10.0
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory, kubeconfig: Path) -> Iterator[NodeGroup]:
-    """Three nodes that ask for a token."""
-    with node_group(tmp_path_factory.mktemp("nodes"), kubeconfig=kubeconfig, token=TOKEN) as nodes:
+    """Three nodes that ask for a token, and take no long bodies."""
+    short = {"RAFTSMAN_HTTP__MAX_BODY": "192Ki"}
+    directory = tmp_path_factory.mktemp("nodes")
+    with node_group(directory, kubeconfig=kubeconfig, token=TOKEN, environment=short) as nodes:
         nodes.wait_ready()
         yield nodes
 
@@ -100,6 +103,16 @@ def test_what_was_forwarded_is_not_forwarded_again(group: NodeGroup) -> None:
     assert ask(group.leader(), "POST", "/v1/tasks", spec("twice"), {"Raftsman-Forwarded-By": "delta"}).status == 201
 
 
+def test_what_the_leader_takes_every_node_takes(group: NodeGroup) -> None:
+    longest = get(group.leader(), "/v1/limits").json["requests"]["bodyBytes"]
+    for node in group.running():
+        task_id = f"long-{uuid.uuid4().hex}"
+        document = spec(task_id, environment={"TEXT": "ж" * 50_000})
+        body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        assert ask(node, "POST", "/v1/tasks", body.ljust(longest)).status == 201
+        check_problem(ask(node, "POST", "/v1/tasks", body.ljust(longest + 1)), 413, "too-large")
+
+
 # --- nobody there (these tests come last: they end nodes) -------------------------------------------------
 
 
@@ -139,6 +152,7 @@ def test_without_a_majority_writes_are_told_so_and_reads_go_on(group: NodeGroup)
             check_problem(write.result(), 503, "no-leader")
         assert time.monotonic() - began < BOUND_S
     assert get(left, f"/v1/tasks/{task_id}").json["state"] == "queued"
+    check_problem(get(left, "/v1/tasks/never-heard-of"), 503, "not-ready")
     assert get(left, "/livez").status == 200
     not_ready = get(left, "/readyz")
     assert (not_ready.status, not_ready.headers["retry-after"]) == (503, "1")

@@ -38,6 +38,8 @@ def test_a_task_that_waits_is_explained_in_full(node: NodeProcess) -> None:
     task = submit(node, f"t-{uuid.uuid4().hex[:12]}")
     explained = get(node, f"/v1/tasks/{task['taskId']}/explain").json
     assert (explained["taskId"], explained["placeable"], explained["best"]) == (task["taskId"], False, None)
+    assert (explained["state"], explained["attempt"]) == ("queued", None)
+    assert explained["leader"] in NODES
     assert explained["waiting"]["code"] == "no-node"
     assert [(each["node"], each["code"]) for each in explained["nodes"]] == [
         (name, "context-unreachable") for name in NODES
@@ -70,6 +72,18 @@ def test_constraints_exclude_nodes_each_with_its_code(node: NodeProcess) -> None
     codes = {each["node"]: each["code"] for each in explained["nodes"]}
     assert codes == {"alpha": "context-unreachable", "beta": "excluded", "gamma": "not-allowed"}
     assert len(explained["help"]) == 3
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_node_that_does_not_exist_is_explained_not_refused(node: NodeProcess) -> None:
+    (explained,) = plan(node, spec("x", constraints={"allowedNodes": ["alfa"]}))
+    assert (explained["state"], explained["placeable"]) == (None, False)
+    assert explained["nodes"][0] == {
+        "node": "alfa",
+        "code": "unknown-node",
+        "message": "there is no node alfa; there are alpha, beta, gamma",
+    }
+    assert explained["nodes"][0]["message"] in explained["waiting"]["message"]
 
 
 @pytest.mark.usefixtures("untouched")

@@ -112,14 +112,16 @@ SPECS = st.builds(
 ) | st.just(pack_spec(TaskSpec(type="shell", shell=ShellSpec(command="true"))))
 
 MEMBERS = st.builds(
-    lambda node, names, slots: Member(
+    lambda node, names, reachable, server, slots: Member(
         node=node,
         url=f"http://{node}",
-        contexts=tuple(MemberContext(name=name) for name in sorted(names)),
+        contexts=tuple(MemberContext(name=name, reachable=reachable, server=server) for name in sorted(names)),
         slots=slots,
     ),
     NODES,
-    st.sets(CONTEXTS, min_size=1),
+    st.sets(CONTEXTS),
+    st.booleans(),
+    st.sampled_from(["", "", "east", "west"]),
     st.sampled_from([0, 1, 2]),
 )
 

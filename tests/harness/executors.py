@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from raftsman.executor.deeds import Deeds
@@ -33,6 +34,7 @@ from raftsman.raft.commands import (
 from raftsman.raft.lifecycle import StopKind
 from raftsman.raft.records import (
     ContextName,
+    Instant,
     K8sJobSpec,
     Member,
     MemberContext,
@@ -45,7 +47,7 @@ from raftsman.raft.replica import Applied
 from tests.harness.fake_jobs import FakeContext, FakeContexts, FakeJobs
 from tests.harness.fake_link import Link
 from tests.harness.fake_log import FakeLog, FakeReplica
-from tests.harness.virtual_time import now, run
+from tests.harness.virtual_time import moment, now, run
 
 CONTEXT = "prod"
 ODD_CONTEXT = "odd"  # In the table, and on a node when a test puts it there.
@@ -75,6 +77,9 @@ class Executors:
     links: dict[str, Link] = field(default_factory=dict)
     counted: Counter[str] = field(default_factory=Counter)
     kubernetes: FakeContext = field(default_factory=FakeContext)
+    wrong_by_ms: Counter[str] = field(
+        default_factory=Counter
+    )  # Nodes' wall clocks; the log's and Kubernetes' are right.
 
     def __post_init__(self) -> None:
         self.log.append(FoundCluster(uuid="6f0c"))
@@ -101,12 +106,17 @@ class Executors:
             deeds=self._deeds(replica),
             job_ttl_s=TTL_S,
             wakeup=wakeup,
-            now=now,
+            now=partial(self._wall, name),
+            moment=moment,
             on_second_job=lambda: self._count("second"),
         )
         node = Node(replica, jobs, contexts, output, worker, asyncio.create_task(worker.run(), name=name))
         self.nodes[name] = node
         return node
+
+    def set_clock(self, name: str, wrong_by_s: float) -> None:
+        """Set the node's wall clock: so far ahead of the right time, or, below zero, behind it."""
+        self.wrong_by_ms[name] = round(1000 * wrong_by_s)
 
     async def kill(self, name: str) -> None:
         """End the node at once; what it has sent to Kubernetes has its effect all the same."""
@@ -120,6 +130,9 @@ class Executors:
         """End every node."""
         for name in list(self.nodes):
             await self.kill(name)
+
+    def _wall(self, name: str) -> Instant:
+        return Instant(now() + self.wrong_by_ms[name])
 
     def _deeds(self, replica: FakeReplica) -> Deeds:
         async def still_due(task: Task) -> bool:
@@ -135,7 +148,7 @@ class Executors:
             pod_security=lambda _context: "baseline",
             propose=replica.propose,
             still_due=still_due,
-            now=now,
+            moment=moment,
             on_created=lambda _context: self._count("created"),
             on_adopted=lambda _context: self._count("adopted"),
         )

@@ -6,8 +6,9 @@ answer 503, to hang up before or after it did what was asked, to cut a stream. I
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,9 +17,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from raftsman.wire.durations import parse_duration_ms
 
 Json = dict[str, Any]
+Record = Json | str | threading.Event
+"""What a stream says."""
 
 HANG_UP = "hang up"  # Before anything was done.
 HANG_UP_AFTERWARDS = "hang up afterwards"  # The request has its effect; nobody hears of it.
+HANG = "hang"  # The connection is taken, and nothing is ever said.
 CUT = "cut"  # A stream without its end, the connection closed in the middle.
 
 PATIENCE_S = 10.0
@@ -33,6 +37,8 @@ class Answer:
     status: int
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    after_s: float = 0.0
+    """How long it is in coming, as a failure."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,9 @@ def line(text: str, at: str = AT, attempt: int = 1) -> Json:
 END = {"end": "complete", "reason": None}
 
 PLACEABLE: Json = {
+    "state": None,
+    "attempt": None,
+    "leader": "alpha",
     "placeable": True,
     "best": {"node": "alpha", "context": "dev-a"},
     "waiting": None,
@@ -128,11 +137,15 @@ class FakeApi:
 
     def __init__(self) -> None:
         self.tasks: dict[str, Json] = {}
-        self.logs: dict[str, list[list[Json | str]]] = {}
-        """By task: what each stream says that is opened, the last one again and again; a CUT ends it badly."""
+        self.logs: dict[str, list[list[Record]]] = {}
+        """By task: what each stream says that is opened, the last one again and again; a CUT ends it badly.
+
+        An Event in it is waited for."""
         self.events: list[Json] = []
         self.failures: list[str | Answer] = []
         """What the next requests meet with instead of an answer, in this order."""
+        self.answers: dict[str, Answer] = {}
+        """By path: what every request for it is answered."""
         self.seen: list[Seen] = []
         self.index = 1
         self.cluster: Json = {}
@@ -140,6 +153,7 @@ class FakeApi:
         self.explanation: Json = PLACEABLE
         """What every explanation and plan says, but for the task's id."""
         self.page_rows = 1000
+        self.stopped = threading.Event()
         self._changed = threading.Condition()
         self._shown: dict[str, int] = {}  # By task: the index of what was shown last.
         self._server = _Server(self)
@@ -173,7 +187,7 @@ class FakeApi:
 
     # --- answers --------------------------------------------------------------------------------
 
-    def answer(self, request: Seen) -> Answer | list[Json | str]:
+    def answer(self, request: Seen) -> Answer | list[Record]:
         """Return a whole answer, or the records of a stream."""
         parts = [unquote(part) for part in request.path.split("/")[2:]]
         if request.method == "POST":
@@ -199,11 +213,13 @@ class FakeApi:
                 return self._cancel(task_id)
             case ["tasks", task_id, "retry"]:
                 return self._retry(task_id, request.body)
+            case ["cluster:transfer"]:
+                return Answer(200, {"leader": request.body.get("to", "beta")})
             case ["plan"]:
                 return Answer(200, {"items": [self.explanation | {"taskId": None} for _ in request.body["tasks"]]})
         return problem(404, "not-found", "there is nothing here")
 
-    def _answer_about(self, task_id: str, rest: list[str], request: Seen) -> Answer | list[Json | str]:
+    def _answer_about(self, task_id: str, rest: list[str], request: Seen) -> Answer | list[Record]:
         if task_id not in self.tasks:
             return problem(404, "task-not-found", f"there is no task {task_id}")
         if rest == ["logs"]:
@@ -269,7 +285,7 @@ class FakeApi:
         self.put(task(body["taskId"], retryOf=task_id))
         return Answer(201, self.tasks[body["taskId"]])
 
-    def _events(self, known: list[Json], request: Seen) -> Answer | list[Json | str]:
+    def _events(self, known: list[Json], request: Seen) -> Answer | list[Record]:
         after = int(request.query.get("after", "0").partition(".")[0])
         found = [each for each in known if each["index"] > after]
         if "ndjson" in request.headers.get("Accept", ""):
@@ -290,6 +306,7 @@ class FakeApi:
 
     def stop(self) -> None:
         """Refuse connections from now on."""
+        self.stopped.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -326,16 +343,21 @@ class _Conversation(BaseHTTPRequestHandler):
         request = Seen(self.command, parts.path, query, dict(self.headers.items()), body)
         api.seen.append(request)
         failure = api.failures.pop(0) if api.failures else None
+        if isinstance(failure, Answer):
+            time.sleep(failure.after_s)
         if failure == HANG_UP_AFTERWARDS:
             api.answer(request)
+        if failure == HANG:
+            api.stopped.wait(PATIENCE_S)
         if isinstance(failure, str):
             self.close_connection = True
             return
-        answer = failure or api.answer(request)
+        answer = failure or api.answers.get(request.path) or api.answer(request)
         if isinstance(answer, Answer):
             self._send(answer)
         else:
-            self._stream(answer)
+            with suppress(ConnectionError):  # Whoever followed has gone.
+                self._stream(answer)
 
     def _send(self, answer: Answer) -> None:
         content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
@@ -346,12 +368,15 @@ class _Conversation(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self, records: list[Json | str]) -> None:
+    def _stream(self, records: list[Record]) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for record in records:
+            if isinstance(record, threading.Event):
+                record.wait(PATIENCE_S)
+                continue
             if record == CUT:
                 self.close_connection = True
                 return

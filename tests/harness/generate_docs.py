@@ -122,11 +122,11 @@ def causes_page() -> str:
         "Why an attempt failed",
         _prose(
             """`cause` is one word of this closed list, so that programs can decide on it; null when a task completed
-            or was cancelled. Whose matter it is: the user's, who can submit something else; the configuration's,
-            of raftsman or of the namespace; the infrastructure's, where submitting again may be all there is to
-            do."""
+            or was cancelled. It lies with the task, when its user can submit something else; with the
+            configuration, of raftsman or of the namespace; or with the infrastructure, where submitting again may
+            be all there is to do."""
         ),
-        lines_of_table(["cause", "meaning", "a matter of the", "first look"], _blames()),
+        lines_of_table(["cause", "meaning", "lies with the", "first look"], _blames()),
         ["## What Kubernetes says"],
         _prose(
             f"""The words of Kubernetes that give a cause by themselves; those of a refusal are patterns for its

@@ -139,10 +139,10 @@ def _as_written(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _member(fields: dict[str, Any]) -> dict[str, Any]:
-    """``contexts=a,b`` are reachable; those also in ``unreachable=b`` are not."""
+    """``contexts=a,b@x`` are reachable, b in the cluster x; those also in ``unreachable=b`` are not."""
     silent = fields.pop("unreachable", "").split(",")
-    names = sorted(name for name in fields.pop("contexts", "").split(",") if name)
-    contexts = [{"name": name, "reachable": name not in silent} for name in names]
+    named = sorted(each.partition("@") for each in fields.pop("contexts", "").split(",") if each)
+    contexts = [{"name": name, "reachable": name not in silent, "server": server} for name, _, server in named]
     return {"member": {"url": f"http://{fields['node']}", **fields, "contexts": contexts}}
 
 

@@ -37,11 +37,24 @@ def apply(table: TaskTable, *commands: Command, at: Iterable[int] = ()) -> TaskT
 
 
 def context(
-    name: str = "prod", *, reachable: bool = True, error: str = "", max_jobs: int = 1000, allow_host: bool = False
+    name: str = "prod",
+    *,
+    reachable: bool = True,
+    error: str = "",
+    max_jobs: int = 1000,
+    allow_host: bool = False,
+    server: str = "",
+    since: int = 0,
 ) -> MemberContext:
     """Return a context as a member sees it."""
     return MemberContext(
-        name=ContextName(name), reachable=reachable, error=error, max_jobs=max_jobs, allow_host=allow_host
+        name=ContextName(name),
+        reachable=reachable,
+        error=error,
+        max_jobs=max_jobs,
+        allow_host=allow_host,
+        server=server,
+        since=Instant(since),
     )
 
 

@@ -9,6 +9,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from raftsman.executor.moments import Moment
 from raftsman.raft.records import Instant
 
 T = TypeVar("T")
@@ -53,3 +54,8 @@ def run(scene: Coroutine[Any, Any, T]) -> T:
 def now() -> Instant:
     """Return the virtual wall clock of the running loop."""
     return Instant(EPOCH_MS + round(1000 * asyncio.get_running_loop().time()))
+
+
+def moment() -> Moment:
+    """Return the running loop's clock, which nobody sets."""
+    return Moment(round(1000 * asyncio.get_running_loop().time()))

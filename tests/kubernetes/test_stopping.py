@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raftsman.client import Client
+from raftsman.client import Client, LogEnd, LogLine
 from raftsman.errors import Conflict
 from raftsman.wire.views import TaskView
 from tests.harness.commandline import raftsman
@@ -51,6 +51,13 @@ def runs(client: Client, task_id: str) -> None:
     assert task["state"] == "running", task
 
 
+def output_of(client: Client, task_id: str) -> tuple[list[str], str, str]:
+    """Return the lines of the task, how its output ended, and why."""
+    *lines, end = client.logs(task_id)
+    assert isinstance(end, LogEnd)
+    return [each.line for each in lines if isinstance(each, LogLine)], end.end, end.reason
+
+
 def goes_on(client: Client, task_id: str) -> None:
     """Wait until the task says that it has a Pod and no Job."""
     told = "its Job was deleted, its Pod goes on"
@@ -71,6 +78,7 @@ def test_cancelling_a_running_task_leaves_neither_job_nor_pod(
     task = ended(task_id)
     assert (task["state"], task["error"], task["exitCode"], task["cause"]) == ("cancelled", "Task cancelled", -1, None)
     assert nothing_is_left(places[0], task_id)
+    assert output_of(client, task_id) == ([], "complete", "")
 
 
 def test_a_program_that_ends_well_because_it_was_cancelled_is_cancelled(
@@ -83,6 +91,7 @@ def test_a_program_that_ends_well_because_it_was_cancelled_is_cancelled(
     assert (task["state"], task["error"], task["exitCode"]) == ("cancelled", "Task cancelled", -1)
     assert nothing_is_left(places[0], task_id)
     assert (task["stdoutTail"] or "").startswith("begun")
+    assert output_of(client, task_id) == (["begun", "told to go"], "complete", "")
 
 
 def test_cancelling_a_task_whose_pod_waits_leaves_neither_job_nor_pod(

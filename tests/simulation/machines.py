@@ -37,6 +37,8 @@ class Host:
         self.slow_disk_s = 0.0
         self.fails_disk_in: int | None = None
         """After so many operations the disk fails."""
+        self.stalls_in: int | None = None
+        """After so many looks at the clock the process stands still for a moment, in the middle of whatever it does."""
         self._dies_in: int | None = None
         self._dies_with_power = False
         self._dies_only = ""
@@ -65,6 +67,19 @@ class Host:
                 self.world.faults["failing disk"] += 1
                 self.note(f"the disk fails at {operation.kind} {operation.name}")
                 raise OSError(EIO, "Input/output error")
+
+    def stall_s(self) -> float:
+        """Return for how long the process stands still at this look at the clock."""
+        if self.stalls_in is None:
+            return 0.0
+        self.stalls_in -= 1
+        if self.stalls_in > 0:
+            return 0.0
+        self.stalls_in = None
+        seconds = self.random.choice((0.06, 0.06, 0.3, 1.0))
+        self.world.faults["stall"] += 1
+        self.note(f"it stands still for {seconds} s within a step")
+        return seconds
 
     def burn(self, step: str) -> None:
         """Come one step nearer to the death that was planned. Raises Crash."""

@@ -106,6 +106,7 @@ class Process:
         self.replica.read(lambda table: checks.changed(index, changes, table))
 
     def _clock(self) -> float:
+        self.lag_s += self.host.stall_s()
         return self.host.clock.monotonic(self.lag_s)
 
     @property
@@ -280,7 +281,7 @@ class Process:
 
     def _me(self) -> Self:
         identity = self.identity
-        return Self(identity.cluster, identity.cluster_id, identity.node, identity.incarnation)
+        return Self(identity.cluster, identity.known_cluster_id, identity.node, identity.incarnation)
 
     def _hello(self, to: str) -> bytes:
         return m.encode(self._me().hello(to))[m.LENGTH_BYTES :]

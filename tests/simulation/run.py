@@ -87,7 +87,7 @@ def _heal(world: World) -> None:
         world.network.unblock(sender, receiver)
     world.network.slow_s.clear()
     for host in world.hosts.values():
-        host.slow_disk_s, host.disk.capacity_bytes, host.fails_disk_in = 0.0, None, None
+        host.slow_disk_s, host.disk.capacity_bytes, host.fails_disk_in, host.stalls_in = 0.0, None, None, None
         host.resume()
         if host.clock.is_behind:
             host.clock.is_behind = False

@@ -115,6 +115,16 @@ def transfer(world: World, random: Random) -> bool:
     return True
 
 
+def stall(world: World, random: Random) -> bool:
+    """Let a busy process stand still between two looks at the clock: no CPU, no GIL, SIGSTOP."""
+    host = _one(world, random)
+    if host is None:
+        return False
+    host.stalls_in = random.randint(1, 12)
+    world.clients.burst(random.randint(1, 20))
+    return False
+
+
 # --- clocks -----------------------------------------------------------------------------------
 
 
@@ -269,6 +279,7 @@ ALL: dict[Trouble, int] = {
     slow_disk: 4,
     full_disk: 6,
     failing_disk: 3,
+    stall: 10,
 }
 """How often each comes, in relation to the others."""
 

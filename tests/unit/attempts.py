@@ -11,6 +11,7 @@ from raftsman.executor.jobs import (
     MANAGED_BY,
     Json,
 )
+from raftsman.executor.moments import Moment
 from raftsman.executor.reconcile import Action, Conclude, Notes, Sight, Tell, decide
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import State, StopKind
@@ -19,11 +20,12 @@ from tests.unit.kubernetes_objects import container, ended, event, pod, unschedu
 
 CLUSTER = "6f0c"
 T0 = Instant(1_767_225_600_000)  # 2026-01-01T00:00:00Z
+FIRST_LOOK = Moment(7_000_000)  # By the clock of the node that looks, which counts from anywhere.
 SECOND = 1_000
 
 
-def at(ms: int) -> Instant:
-    return Instant(T0 + ms)
+def at(ms: int) -> Moment:
+    return FIRST_LOOK + ms
 
 
 def task(state: State = State.ASSIGNED, *, uid: str = "", stop: StopKind | None = None, **row: object) -> Task:
@@ -89,7 +91,7 @@ REFUSED_POD = event("Job", "FailedCreate", 'pods "task-t-1-x" is forbidden: viol
 BOUND = task(uid="u")
 RUNNING = task(State.RUNNING, uid="u")
 STOPPING = task(State.RUNNING, uid="u", stop=StopKind.CANCEL)
-LONG_AGO = Notes(waits_since=Instant(T0 - 3_600_000), events_at=T0, seen="u")
+LONG_AGO = Notes(waits_since=at(-3_600_000), events_at=at(0), seen="u")
 
 
 def step(row: Task, sight: Sight, notes: Notes | None = None, ms: int = 0) -> tuple[Action | None, Notes]:

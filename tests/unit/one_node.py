@@ -10,6 +10,7 @@ from aiohttp import ClientSession, web
 from raftsman.executor.contexts import KubernetesContexts
 from raftsman.executor.output import KeepLimits, OutputStore
 from raftsman.node.changes import ChangeFeed
+from raftsman.node.descriptors import CONNECTIONS
 from raftsman.node.forward import Forwarder
 from raftsman.node.http.app import build_app
 from raftsman.node.http.listener import listen
@@ -38,6 +39,7 @@ async def one_node(
     arrival_s: float = 5.0,
     token: str | None = None,
     joined: Callable[[], bool] = lambda: True,
+    connections: int = CONNECTIONS,
 ) -> AsyncIterator[OneNode]:
     """Start the API, with *routes* beside its own."""
     feed = ChangeFeed()
@@ -66,7 +68,7 @@ async def one_node(
         )
         app = build_app(site)
         app.add_routes(routes)
-        port = await listen(app, "127.0.0.1", 0, stack=stack, arrival_s=arrival_s)
+        port = await listen(app, "127.0.0.1", 0, stack=stack, arrival_s=arrival_s, connections=connections)
         session = await stack.enter_async_context(ClientSession())
         await until(lambda: node.leads, "it leads")
         yield OneNode(f"http://127.0.0.1:{port}", port, site, session)

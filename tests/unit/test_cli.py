@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from raftsman.cli.main import COMMANDS, main
-from tests.harness.fake_api import CUT, END, HANG_UP_AFTERWARDS, FakeApi, Json, event, line, moving, problem, task
+from raftsman.cli.main import COMMANDS
+from tests.harness.fake_api import CUT, END, HANG_UP_AFTERWARDS, FakeApi, Json, line, moving, problem, task
+from tests.unit.conftest import Outcome, Run
 
 JOB = ["submit", "--context", "dev-a", "--image", "busybox"]
 
@@ -30,37 +29,6 @@ HEAVY = (
     "prometheus_client",
 )
 """What reading a task must not pay for."""
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with FakeApi() as fake:
-        yield fake
-
-
-@pytest.fixture
-def run(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("RAFTSMAN_ADDRESS", api.url)
-    for name in ("RAFTSMAN_CONFIG", "RAFTSMAN_TOKEN", "RAFTSMAN_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run_it(*arguments: str) -> Outcome:
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run_it
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -95,6 +63,30 @@ def test_wrong_usage_is_exit_code_2(run: Run, arguments: list[str]) -> None:
     outcome = run(*arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert "Error" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["logs", "a", "--since", "foo"], "neither a duration such as 10m nor an instant"),
+        (["logs", "a", "--since", "2026-13-01T12:00:00Z"], "neither a duration such as 10m nor an instant"),
+        (["get", "tasks", "--state", "queued,runing"], "'runing' is no state: there are queued, assigned"),
+    ],
+)
+def test_a_wrong_option_is_wrong_usage_before_anything_is_sent(
+    api: FakeApi, run: Run, arguments: list[str], words: str
+) -> None:
+    outcome = run(*arguments)
+    assert (outcome.code, api.seen) == (2, [])
+    assert words in outcome.err
+
+
+def test_a_wrong_command_and_a_command_without_its_dashes_are_told_what_was_meant(run: Run) -> None:
+    assert "Did you mean 'submit'?" in run("sumbit").err
+    outcome = run(*JOB, "sh", "-c", "true")
+    assert outcome.code == 2
+    assert "No such option '-c'. When it belongs to the command of the task, write -- before" in outcome.err
+    assert "write --" not in run(*JOB, "--imagee", "x").err
 
 
 def test_the_cluster_may_be_named_before_and_behind_the_command(api: FakeApi, run: Run) -> None:
@@ -254,21 +246,6 @@ def test_a_bad_task_does_not_keep_the_others_out(api: FakeApi, run: Run, tmp_pat
     assert "two.yaml (task 1):" in outcome.err
 
 
-def test_following_prints_output_on_stdout_and_words_on_stderr(api: FakeApi, run: Run) -> None:
-    api.logs["a"] = [[line("one"), line("two"), END]]
-    api.put(task("a", "queued", spec={"type": "k8s_job", "k8sJob": {"clusterContext": "dev-a", "image": "busybox"}}))
-    api.tasks["a"]["spec"]["taskId"] = "a"
-    steps: list[tuple[str, Json]] = [("assigned", {"reason": "pulling"}), ("running", {}), ("completed", {})]
-    with moving(api, "a", *steps):
-        outcome = run(*JOB, "--id", "a", "--follow")
-    assert (outcome.code, outcome.out) == (0, "one\ntwo\n")
-    said = outcome.err.splitlines()
-    assert said[0] == "task a is queued"
-    assert said[1] == "task a is assigned on alpha: pulling"
-    assert said[2] == "task a is running on alpha"
-    assert said[-1] == "task a completed after 0s"
-
-
 def failing(api: FakeApi, run: Run, *arguments: str, **more: object) -> Outcome:
     api.failures = []
     spec = {"type": "k8s_job", "k8sJob": {"clusterContext": "dev-a", "image": "busybox"}, "taskId": "a"}
@@ -281,7 +258,7 @@ def test_a_failed_task_says_whose_move_it_is(api: FakeApi, run: Run) -> None:
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.splitlines() == [
         "task a failed",
-        "  cause:     NonZeroExit (a matter of the user)",
+        "  cause:     NonZeroExit (lies with the task)",
         "  exit code: 7",
         "  error:     Job failed",
         "  end of the output:",
@@ -316,10 +293,20 @@ def test_wait_ends_with_how_the_tasks_ended(api: FakeApi, run: Run, states: list
 
 
 def test_wait_gives_up_with_exit_code_4(api: FakeApi, run: Run) -> None:
-    api.put(task("a", "running"))
+    api.put(task("a", "running", conditions=["unreachable"], reason="node alpha does not answer"))
     outcome = run("wait", "a", "--timeout", "100ms")
     assert (outcome.code, outcome.out) == (4, "")
-    assert "still waiting for a" in outcome.err
+    assert outcome.err.splitlines() == [
+        "error: still waiting for a",
+        "  a is running (unreachable) on alpha: node alpha does not answer",
+    ]
+
+
+def test_a_wait_for_what_cannot_be_any_more_says_so(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "completed"))
+    outcome = run("wait", "a", "--for", "failed")
+    assert (outcome.code, outcome.out) == (1, "a completed, exit code 0\n")
+    assert outcome.err == "waited for a to be failed; it has ended as completed\n"
 
 
 def test_interrupting_a_wait_says_that_the_task_goes_on(api: FakeApi) -> None:
@@ -381,49 +368,6 @@ def test_cancel_can_wait_for_the_proof(api: FakeApi, run: Run) -> None:
     api.put(task("a", "running"))
     with moving(api, "a", ("cancelled", {})):
         assert run("cancel", "--wait", "a").out == "a cancelled\n"
-
-
-def test_describe_tells_the_whole_story(api: FakeApi, run: Run) -> None:
-    waiting = {
-        "code": "no-node",
-        "message": "nobody can take it",
-        "nodes": [{"node": "beta", "code": "x", "message": "M"}],
-    }
-    waiting |= {"contexts": [{"context": "dev-a", "code": "y", "message": "N"}]}
-    attempt = {
-        "number": 1,
-        "node": "alpha",
-        "context": "dev-a",
-        "jobName": "task-a-1",
-        "jobUid": "u",
-        "startedAt": None,
-    }
-    attempt |= {"endedAt": None, "exitCode": None, "signal": None, "cause": "NodeLost", "message": "gone"}
-    api.put(
-        task("a", "queued", waiting=waiting, attempts=[attempt], stdoutTail="hello\n", environment={"SECRET": "x1y2"})
-    )
-    api.events = [event(1, "a", None, "queued", reason="submitted")]
-    out = run("describe", "a").out
-    for words in (
-        "State:         queued",
-        "node beta: M (x)",
-        "context dev-a: N (y)",
-        "task-a-1",
-        "submitted",
-        "  hello",
-    ):
-        assert words in out
-    assert "SECRET" in out
-    assert "x1y2" not in out
-
-
-def test_events_are_a_table_or_lines(api: FakeApi, run: Run) -> None:
-    api.put(task("a", "completed"))
-    api.events = [event(1, "a", None, "queued"), event(2, "a", "queued", "assigned")]
-    assert run("events", "a").out.splitlines()[2].split()[3:6] == ["queued", "→", "assigned"]
-    assert len(run("events", "-o", "jsonl").out.splitlines()) == 2
-    assert run("events", "a", "-w", "-o", "jsonl").out.count("\n") == 2
-    assert run("events", "-w", "-o", "json").code == 2
 
 
 def test_version_shows_both_sides(api: FakeApi, run: Run) -> None:

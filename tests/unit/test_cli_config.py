@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,31 @@ def test_what_is_shown_is_a_settings_file_that_means_the_same() -> None:
     loaded = load(TEXT, environment={}, host_name="host")
     again = load("\n".join(toml_lines(loaded.shown, comments={})), environment={}, host_name="other")
     assert again.settings == loaded.settings
+
+
+CONTEXT_KEYS: dict[str, st.SearchStrategy[object]] = {
+    "kubeconfig": st.sampled_from(["/x", '/with "quotes"', ""]),
+    "context": st.text(st.characters(exclude_categories=["C", "Z"]), max_size=5),
+    "labels": st.dictionaries(st.sampled_from(["region", "example.org/a"]), st.sampled_from(["eu", ""])),
+    "max_jobs": st.integers(1, 9),
+    "allow_host": st.booleans(),
+    "qps": st.floats(1, 1e6),
+}
+NAMES = st.sampled_from(["dev-a", "dev-b", "prod.eu", "Z_9", "\N{CLOUD}", "\N{ROCKET}"])
+
+
+@given(st.dictionaries(NAMES, st.fixed_dictionaries({}, optional=CONTEXT_KEYS)))
+def test_what_is_shown_of_any_contexts_can_be_read_and_means_the_same(contexts: dict[str, dict[str, object]]) -> None:
+    flags = {f'contexts."{name}".{key}': value for name, keys in contexts.items() for key, value in keys.items()}
+    loaded = load('name = "alpha"', environment={}, overrides=flags, host_name="host")
+    again = load("\n".join(toml_lines(loaded.shown, comments={})), environment={}, host_name="other")
+    assert again.settings == loaded.settings
+
+
+def test_the_keys_of_a_context_stand_together() -> None:
+    text = 'name = "alpha"\n[contexts.dev-b]\nqps = 2\n[contexts.dev-a]\nqps = 3\n'
+    lines = [*toml_lines(load(text, environment={}, host_name="host").shown, comments={})]
+    assert [line for line in lines if line.startswith("[c")] == ["[contexts.dev-a]", "[contexts.dev-b]"]
 
 
 @given(st.integers(1, 1 << 45))
@@ -68,8 +92,10 @@ def test_settings_that_a_node_would_refuse_are_exit_code_10(tmp_path: Path, caps
 def test_the_json_form_holds_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--set", "name=x", "-o", "json"]) == 0
     items = {item["key"]: item for item in json.loads(capsys.readouterr().out)["items"]}
-    assert items["name"] == {"key": "name", "value": '"x"', "origin": "flag", "line": None, "variable": None}
-    assert tomllib.loads(f"value = {items['raft.members']['value']}")["value"] == ["x=127.0.0.1:7118"]
+    assert items["name"] == {"key": "name", "value": "x", "origin": "flag", "line": None, "variable": None}
+    assert items["raft.members"]["value"] == ["x=127.0.0.1:7118"]
+    values = [items[key]["value"] for key in ("scheduler.max_queued", "executor.allow_shell", "http.max_body")]
+    assert values == [100_000, False, "1Mi"]
     assert len(items) == len([setting for setting in SCHEMA if "*" not in setting.key])
 
 

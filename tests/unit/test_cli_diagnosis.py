@@ -153,6 +153,21 @@ def test_the_command_looks_at_everything_and_its_exit_code_is_that_of_the_worst(
     assert any(f"{settings} is sound" in item["what"] for item in items)
 
 
+def test_every_fault_of_the_settings_is_a_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAFTSMAN_CONFIG", str(tmp_path / "absent.toml"))
+    settings = tmp_path / "node.toml"
+    settings.write_text('nmae = "a"\n[http]\nbind = 3\n')
+    assert main(["doctor", "--config", str(settings)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "node.toml: " in line] == [
+        f"fail  {settings}: line 1: nmae is not a setting; did you mean name?",
+        f"fail  {settings}: line 3: http.bind must be a text in quotes, not 3",
+    ]
+    assert f"      correct it; raftsman config show --config {settings} looks again" in said
+
+
 def test_a_broken_configuration_of_the_client_is_a_finding_and_not_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from raftsman.cli.main import main
-from tests.harness.fake_api import END, HANG_UP_AFTERWARDS, UNPLACEABLE, FakeApi, moving, problem, task
+from raftsman.cli.specfile import FileTask
+from tests.harness.fake_api import (
+    END,
+    HANG_UP_AFTERWARDS,
+    PLACEABLE,
+    UNPLACEABLE,
+    Answer,
+    FakeApi,
+    moving,
+    problem,
+    task,
+)
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -66,6 +77,62 @@ def test_an_explanation_can_be_had_in_the_apis_own_shape(api: FakeApi, run: Run)
     assert (code, json.loads(out)) == (8, {**UNPLACEABLE, "taskId": "a"})
 
 
+HELD = {
+    "number": 2,
+    "node": "gamma",
+    "context": "dev-a",
+    "conditions": ["unreachable"],
+    "reason": "context dev-a does not answer",
+    "cause": "ContextUnreachable",
+    "nodes": [{"node": "beta", "code": "other-cluster", "message": "node beta reaches another cluster"}],
+}
+
+
+def test_a_task_that_has_a_node_is_said_to_have_it_before_anything_else(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "running"))
+    api.explanation = PLACEABLE | {"state": "running", "attempt": HELD, "nodes": []}
+    code, out, _ = run("explain", "a")
+    assert code == 0
+    assert out.splitlines() == [
+        "a is assigned to node gamma, context dev-a: running, unreachable (attempt 2)",
+        "  reason: context dev-a does not answer (ContextUnreachable)",
+        "  node beta cannot take it over: node beta reaches another cluster (other-cluster)",
+        "  if it were tried again, it could be placed: node alpha, context dev-a",
+    ]
+    api.explanation = UNPLACEABLE | {"state": "running", "attempt": HELD}
+    code, out, _ = run("explain", "a")
+    assert code == 8
+    assert "  if it were tried again, it could not be placed now: no node can take it (no-node)" in out.splitlines()
+
+
+def test_a_shell_task_that_waits_for_nothing_is_said_to_run(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "running"))
+    held = HELD | {"context": None, "conditions": [], "reason": None, "cause": None, "nodes": []}
+    api.explanation = PLACEABLE | {"state": "running", "attempt": held, "nodes": []}
+    assert run("explain", "a")[1].splitlines()[0] == "a is assigned to node gamma: running (attempt 2)"
+
+
+def test_a_task_that_has_ended_is_said_to_have_ended(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "failed"))
+    api.explanation = PLACEABLE | {"state": "failed", "nodes": []}
+    told = "a has ended (failed); if it were tried again, it could be placed: node alpha, context dev-a\n"
+    assert run("explain", "a") == (0, told, "")
+
+
+def test_what_a_node_says_that_knows_no_leader_is_marked(api: FakeApi, run: Run, two: str) -> None:
+    api.put(task("a"))
+    api.explanation = PLACEABLE | {"leader": None}
+    marked = "  no leader is known: nothing is placed until there is one, and what is said here may be old"
+    assert run("explain", "a")[1].splitlines()[1] == marked
+    assert run("plan", two)[1].splitlines().count(marked) == 2
+
+
+def test_an_older_node_that_says_nothing_of_attempts_and_leaders_is_understood(api: FakeApi, run: Run) -> None:
+    api.put(task("a", "running"))
+    api.explanation = {key: PLACEABLE[key] for key in PLACEABLE if key not in ("state", "attempt", "leader")}
+    assert run("explain", "a")[1].splitlines()[0] == "a can be placed: node alpha, context dev-a"
+
+
 def test_a_task_that_is_not_there_cannot_be_explained(run: Run) -> None:
     assert run("explain", "a")[0] == 5
 
@@ -100,13 +167,31 @@ def test_a_plan_with_a_task_that_cannot_be_placed_is_exit_code_8(api: FakeApi, r
     assert (code, len(json.loads(out)["items"])) == (8, 2)
 
 
-def test_a_plan_of_what_is_no_task_is_exit_code_10(api: FakeApi, run: Run, two: str) -> None:
-    api.failures = [problem(422, "invalid-spec", "no", errors=[{"pointer": "/tasks/1/k8sJob", "detail": "missing"}])]
-    code, _, err = run("plan", two)
+def test_a_plan_of_what_is_no_task_is_exit_code_10_and_says_where_in_which_file(
+    api: FakeApi, run: Run, two: str, tmp_path: Path
+) -> None:
+    (tmp_path / "first.yaml").write_text("type: k8s_job\n")
+    faults = [
+        {"pointer": f"/tasks/2{each}", "code": "invalid-spec", "detail": "D"} for each in ("/k8sJob", "/priority")
+    ]
+    api.failures = [problem(422, "invalid-spec", "2 faults", errors=faults)]
+    code, _, err = run("plan", str(tmp_path / "first.yaml"), two)
     assert code == 10
-    assert "/tasks/1/k8sJob: missing" in err
+    assert err == f"error: 2 faults (invalid-spec)\n  {two}:3:1: D\n  {two}:4:1: D\n"
     assert run("plan", "absent.yaml")[0] == 10
     assert run("plan")[0] == 2
+
+
+def test_a_submission_says_where_in_the_file_its_only_fault_is_once(api: FakeApi, run: Run, two: str) -> None:
+    fault = {"pointer": "/priority", "code": "invalid-spec", "detail": "priority is odd"}
+    api.failures = [Answer(201, task("a")), problem(422, "invalid-spec", "one fault: priority is odd", errors=[fault])]
+    code, out, err = run("submit", two)
+    assert (code, out) == (10, "a\n")
+    assert err == f"error: {two}:4:1: priority is odd (invalid-spec)\n"
+
+
+def test_a_fault_whose_line_cannot_be_told_names_the_task_and_the_field() -> None:
+    assert FileTask({}, "two.yaml", "{", 2, 2).where("/priority") == "two.yaml (task 2): /priority"
 
 
 # --- retry ---------------------------------------------------------------------------------------

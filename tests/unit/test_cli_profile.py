@@ -49,7 +49,8 @@ def test_the_environment_goes_before_the_file_and_the_flag_before_both(environme
         ("x = 1\nprofile = x", "line 2"),
         ('profile = "x"', "no profile 'x'"),
         ('profile = "x"\n[profiles.x]\nadresses = []', "unknown keys: adresses"),
-        ('profile = "x"\n[profiles.x]\naddresses = "http://x"', "must be a list"),
+        ('profile = "x"\n[profiles.x]\naddresses = "http://x"', r"config.toml: \[profiles.x\] addresses: .* a list"),
+        ('profile = "x"\n[profiles.x]\naddresses = ["x:1"]', r"config.toml: \[profiles.x\] addresses: 'x:1' is not"),
         ('profile = "x"\n[profiles.x]\ntoken_file = "/absent"', "/absent cannot be read"),
     ],
 )

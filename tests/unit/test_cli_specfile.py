@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from raftsman.cli.specfile import InvalidFile, read_specs
+from raftsman.cli.specfile import InvalidFile, read_tasks
 
 
 def read(folder: Path, text: str, name: str = "task.yaml") -> list[dict[str, Any]]:
     file = folder / name
     file.write_text(text, encoding="utf-8")
-    return read_specs(str(file))
+    return [task.spec for task in read_tasks(str(file))]
 
 
 def complaint(folder: Path, text: str, name: str = "task.yaml") -> str:
@@ -69,12 +69,12 @@ def test_what_json_cannot_say_is_refused(tmp_path: Path, text: str, words: str) 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"absent\.yaml: No such file"):
-        read_specs(str(tmp_path / "absent.yaml"))
+        read_tasks(str(tmp_path / "absent.yaml"))
     (tmp_path / "latin.yaml").write_bytes(b"a: \xff")
     with pytest.raises(InvalidFile, match="not UTF-8"):
-        read_specs(str(tmp_path / "latin.yaml"))
+        read_tasks(str(tmp_path / "latin.yaml"))
 
 
 def test_a_dash_is_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"type": "a"}')))
-    assert read_specs("-") == [{"type": "a"}]
+    assert [task.spec for task in read_tasks("-")] == [{"type": "a"}]

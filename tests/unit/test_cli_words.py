@@ -5,8 +5,8 @@ from typing import cast
 import pytest
 
 from raftsman.cli.exits import Code, code_of_error, code_of_task
-from raftsman.cli.faults import BLAME, CONFIGURATION, INFRASTRUCTURE, USER, blame_of, failure_story
-from raftsman.cli.rows import event_row, reason_of, state_of
+from raftsman.cli.faults import BLAME, CONFIGURATION, INFRASTRUCTURE, TASK, blame_of, failure_story
+from raftsman.cli.rows import event_row, event_rows, reason_of, state_of
 from raftsman.cli.words import clip, plain, seconds_since, span, table, width_of
 from raftsman.errors import ApiProblem, ConnectionFailed, OutcomeUnknown, UnexpectedAnswer, problem_from
 from raftsman.raft.lifecycle import Cause
@@ -53,14 +53,14 @@ def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
 
 def test_every_cause_has_somebody_whose_move_it_is() -> None:
     assert set(BLAME) == set(Cause)
-    assert {blame.party for blame in BLAME.values()} == {USER, CONFIGURATION, INFRASTRUCTURE}
+    assert {blame.party for blame in BLAME.values()} == {TASK, CONFIGURATION, INFRASTRUCTURE}
     assert blame_of("OfALaterVersion").party == INFRASTRUCTURE
 
 
 def test_a_failure_tells_cause_message_output_and_what_to_do() -> None:
     failed = task("failed", cause="OOMKilled", exitCode=137, error="Job failed", stderrTail="one\ntwo\n")
     assert failure_story(failed, with_output=True) == [
-        "  cause:     OOMKilled (a matter of the user)",
+        "  cause:     OOMKilled (lies with the task)",
         "  exit code: 137",
         "  error:     Job failed",
         "  end of the output:",
@@ -83,6 +83,26 @@ def test_the_reason_of_a_waiting_task_is_what_it_waits_for() -> None:
 def test_an_event_that_changed_no_state_names_it_once() -> None:
     event = fake_api.event(1, "a", "running", "running", conditions=["unreachable"], reason="why")
     assert event_row(cast("EventView", event))[3:] == ["running (unreachable)", "alpha", "why"]
+
+
+def test_events_that_show_nothing_new_are_left_out_and_counts_of_pods_are_shown() -> None:
+    counted = {"active": 1, "succeeded": 0, "failed": 0}
+    events = [
+        fake_api.event(1, "a", "assigned", "running"),
+        fake_api.event(2, "a", "running", "running", job=counted),
+        fake_api.event(3, "a", "running", "running", job=counted),
+        fake_api.event(4, "b", "running", "running", job=counted),
+        fake_api.event(5, "a", "running", "running", job=counted, node="beta", reason="taken over"),
+        fake_api.event(6, "a", "running", "running", job=counted, node="beta"),
+        fake_api.event(7, "a", "running", "running", job=counted, node="beta", conditions=["stopping"]),
+    ]
+    assert [row[1:] for row in event_rows(cast("list[EventView]", events))] == [
+        ["a", "1", "assigned → running", "alpha", ""],
+        ["a", "1", "running", "alpha", "Pods: 1 active, 0 succeeded, 0 failed"],
+        ["b", "1", "running", "alpha", ""],
+        ["a", "1", "running", "beta", "taken over"],
+        ["a", "1", "running (stopping)", "beta", ""],
+    ]
 
 
 @pytest.mark.parametrize(

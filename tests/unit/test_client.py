@@ -271,7 +271,8 @@ def test_a_page_of_a_proxy_still_makes_a_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "localhost:7117", "ftp://x", "http://", "http://u:p@x", "http://x y", "http://x:p"]
+    "address",
+    ["", "localhost:7117", "ftp://x", "http://", "http://u:p@x", "http://x y", "http://x:p", "http://x:1/foo"],
 )
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"(?i)address|port|ipv6"):

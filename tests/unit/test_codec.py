@@ -1,5 +1,6 @@
 """Entries and rows as bytes: what is written can be read, and nothing else can."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -16,10 +17,12 @@ from raftsman.raft.codec import (
     encode,
     pack_row,
     pack_spec,
+    require_known,
     unpack_spec,
 )
-from raftsman.raft.commands import KINDS, Barrier, Cancel, Command, Entry, Submit
+from raftsman.raft.commands import KINDS, Barrier, Cancel, Command, Entry, Refused, Submit
 from raftsman.raft.records import Instant, Row, Task, TaskId, TaskSpec
+from raftsman.raft.table import TaskTable
 from tests.harness.arbitrary import commands, entries, rows_of
 
 CANCEL = Entry(command_id="c1", command=Cancel(task_id=TaskId("t1")), at=Instant(5), principal="ann")
@@ -129,6 +132,57 @@ def test_another_version_is_an_unknown_format(raw: bytes) -> None:
 def test_another_kind_is_an_unknown_format_that_names_it() -> None:
     with pytest.raises(UnknownFormat, match="'cancel-all'"):
         decode(packed(["c", "cancel-all", {}, 1, ""]))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_field_that_is_not_known_is_an_unknown_format_that_names_it(kind: type[Command]) -> None:
+    @few
+    @given(entries(rows_of(kind)), st.data())
+    def holds(entry: Entry, data: st.DataObject) -> None:
+        fields = msgpack.unpackb(encode(entry)[1:], raw=False)
+        data.draw(st.sampled_from([*maps_in(fields[2])]))["newer"] = data.draw(st.sampled_from([None, 7, "x", {}]))
+        with pytest.raises(UnknownFormat, match="`newer`"):
+            decode(packed(fields))
+
+    holds()
+
+
+def maps_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every map in *value*, itself included."""
+    if isinstance(value, dict):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from maps_in(each)
+
+
+def test_a_word_that_a_closed_list_does_not_have_is_an_unknown_format() -> None:
+    report = {"task_id": "t", "attempt": 1, "node": "a", "signal": "start"}
+    for newer in ({"signal": "hibernate"}, {"cause": "SolarFlare"}):
+        with pytest.raises(UnknownFormat, match=r"'(hibernate|SolarFlare)'"):
+            decode(packed(["c", "report", report | newer, 1, ""]))
+    with pytest.raises(UnknownFormat, match="'whim'"):
+        decode(packed(["c", "expire", {"task_id": "t", "attempt": 1, "kind": "whim"}, 1, ""]))
+
+
+def submission(spec: bytes) -> Entry:
+    return Entry(command_id="c", command=Submit(task_id=TaskId("t"), spec=spec), at=Instant(1))
+
+
+@pytest.mark.parametrize("newer", [{"newer": 1}, {"k8s_job": {"context": "c", "image": "i", "newer": 1}}])
+def test_a_specification_with_a_field_that_is_not_known_is_not_for_this_program(newer: dict[str, Any]) -> None:
+    spec = packed({"type": "k8s_job"} | newer)
+    with pytest.raises(UnknownFormat, match="`newer`"):
+        require_known(submission(spec))
+    with pytest.raises(UnknownFormat, match="`newer`"):
+        unpack_spec(spec)
+
+
+@pytest.mark.parametrize("spec", [b"", b"\x00x", packed(7), packed({"type": 7}), bytes([VERSION]) + b"\xc1"])
+def test_a_specification_that_is_none_is_left_to_the_rule_which_refuses_it(spec: bytes) -> None:
+    require_known(submission(spec))
+    (verdict, _) = TaskTable().apply(submission(spec), 1)
+    assert isinstance(verdict, Refused)
+    assert verdict.code == "invalid-spec"
 
 
 def test_an_entry_has_a_largest_size() -> None:

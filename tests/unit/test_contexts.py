@@ -14,8 +14,9 @@ import pytest
 
 from raftsman.executor.contexts import ContextSettings, KubernetesContexts, discover
 from raftsman.executor.jobs import ContextHealth, Unauthorized
-from raftsman.executor.kubernetes.connection import build_connection
+from raftsman.executor.kubernetes.connection import Connection, build_connection
 from raftsman.executor.kubernetes.kubeconfig import (
+    Access,
     KubeconfigError,
     Kubeconfigs,
     fingerprint,
@@ -83,6 +84,7 @@ def context(**fields: Any) -> list[Any]:
             "is not base64",
         ),
         (document(users=user(tokenFile="token")), "which does not exist"),
+        (document(users=user(tokenFile="t" * 300)), "which cannot be looked at: File name too long"),
     ],
 )
 def test_a_fault_in_a_kubeconfig_is_named_without_its_secrets(tmp_path: Path, content: Any, sentence: str) -> None:
@@ -331,6 +333,45 @@ async def test_a_changed_kubeconfig_is_read_without_a_restart(tmp_path: Path) ->
             await until(lambda: len(server.journal) > probes + 2)
             assert contexts.health("one").reachable
             assert contexts.jobs("one") is jobs
+
+
+@pytest.mark.parametrize("authority", ["a" * 300, 7], ids=["its name is too long", "no path at all"])
+async def test_a_kubeconfig_that_cannot_be_followed_leaves_the_context_alive(tmp_path: Path, authority: object) -> None:
+    async with FakeKubernetes() as server:
+        path = write_kubeconfig(tmp_path / "config", server.url)
+        good = path.read_text()
+        bad = json.loads(good)
+        bad["clusters"][0]["cluster"]["certificate-authority"] = authority
+        write(path, bad)
+        async with Running(path) as contexts:
+            await until(lambda: "which" in contexts.health("one").error)
+            write(path, good)
+            await until(lambda: contexts.health("one").reachable)
+            write(path, bad)
+            server.script("GET", "/version", Answer(503, "gone"))
+            await until(lambda: not contexts.health("one").reachable)
+
+
+async def test_a_context_at_which_this_program_fails_says_so_and_is_tried_again(tmp_path: Path) -> None:
+    broken = [True]
+
+    def build(access: Access) -> Connection:
+        if broken[0]:
+            raise ZeroDivisionError
+        return build_connection(access)
+
+    async with FakeKubernetes() as server:
+        path = write_kubeconfig(tmp_path / "config", server.url)
+        settings = [ContextSettings(name="one", kubeconfig=str(path))]
+        contexts = KubernetesContexts(settings, timing=FAST, build=build)
+        await contexts.start()
+        await until(lambda: "ZeroDivisionError" in contexts.health("one").error)
+        broken[0] = False
+        await until(lambda: contexts.health("one").reachable)
+        broken[0] = True
+        write_kubeconfig(path, server.url, token="another")
+        await until(lambda: "ZeroDivisionError" in contexts.health("one").error)
+        await contexts.stop()
 
 
 async def test_credentials_that_are_not_accepted_are_read_again(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -14,6 +17,7 @@ from raftsman.raft.disk import (
     Disk,
     DiskFailed,
     DiskFull,
+    NoDescriptor,
     RealDisk,
     RealFile,
     _parents_of_its_disk,
@@ -22,6 +26,7 @@ from raftsman.raft.disk import (
     typed_errors,
 )
 from raftsman.raft.journal import Journal
+from raftsman.raft.snapshots import SnapshotHead, SnapshotStore
 from tests.harness.simulated_disk import SimulatedDisk
 from tests.unit.journals import entries_of, entry
 
@@ -123,11 +128,49 @@ def test_every_error_of_a_sync_is_a_failure(number: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_without_a_descriptor_no_file_is_opened_and_the_disk_has_not_failed(tmp_path: Path) -> None:
+    disk = RealDisk(tmp_path)
+    disk.create("old").close()
+    disk.sync_names()
+    with no_descriptor_left():
+        for errors in (typed_errors, fatal_errors):
+            with pytest.raises(NoDescriptor, match="no descriptor was free while looking: Too many"), errors("looking"):
+                disk.create("new")
+            with pytest.raises(NoDescriptor), errors("looking"):
+                disk.open("old")
+            with pytest.raises(NoDescriptor), errors("looking"):
+                disk.names()
+        disk.rename("old", "older")
+        disk.sync_names()
+    assert disk.names() == ["older"]
+
+
+def test_a_snapshot_that_found_no_descriptor_is_written_later(tmp_path: Path) -> None:
+    store = SnapshotStore(RealDisk(tmp_path), background=lambda work: work())
+    head = SnapshotHead((b"", 4, 2), (b"", 5, 2))
+    with no_descriptor_left():
+        writing = store.start(head, [b"a table"])
+    assert isinstance(writing.error, DiskFull)
+    assert store.start(head, [b"a table"]).error is None
+    assert store.newest == head.id
+
+
 WRITER = """
 import sys
 from pathlib import Path
 from raftsman.raft.disk import RealDisk
 from raftsman.raft.journal import Journal
+from raftsman.raft.snapshots import SnapshotHead, SnapshotStore
 from tests.unit.journals import entry
 
 journal = Journal.open(RealDisk(Path(sys.argv[1])), segment_bytes=1 << 16)

@@ -6,13 +6,14 @@ import re
 import msgspec
 
 from raftsman.raft.codec import pack_spec
-from raftsman.raft.commands import Cancel, MemberJoined, MemberLost
+from raftsman.raft.commands import Cancel, MemberBack, MemberJoined, MemberLost
+from raftsman.raft.lifecycle import Signal
 from raftsman.raft.records import Instant, NodeId, Placement, ShellSpec, Task, TaskId, TaskSpec
 from raftsman.raft.submission_rules import new_task
 from raftsman.raft.table import TaskTable
-from raftsman.scheduler import filters
+from raftsman.scheduler import filters, planner
 from raftsman.scheduler.explanation import HELP, Explanation, explain_in_turn
-from tests.harness.tables import apply, assign, context, find, joined, member, spec, submit, table_of
+from tests.harness.tables import apply, assign, context, find, joined, member, report, spec, submit, table_of
 
 SHELL = TaskSpec(type="shell", shell=ShellSpec(command="true"))
 
@@ -67,13 +68,54 @@ def test_without_any_member_everything_is_unknown() -> None:
     assert dict(explained.contexts)["prod"].message == "Kubernetes adapter not available"
 
 
-def test_a_task_that_runs_is_where_it_is_and_an_ended_one_as_if_tried_again() -> None:
-    table = table_of(joined("alpha"), joined("beta"), submit("t"), assign("t", "beta"), submit("u"))
-    (running,) = explain_in_turn(table, [find(table, "t")])
-    assert (running.node, running.waiting) == ("beta", None)
-    apply(table, Cancel(task_id=TaskId("u")))
-    (ended,) = explain_in_turn(table, [find(table, "u")])
-    assert ended.node == "alpha"
+def explain_task(table: TaskTable, task_id: str) -> Explanation:
+    (found,) = explain_in_turn(table, [find(table, task_id)])
+    return found
+
+
+def test_a_task_that_has_a_node_or_has_ended_is_explained_as_if_it_were_tried_again() -> None:
+    table = table_of(joined("alpha"), joined("beta", context(max_jobs=1)), submit("t"), assign("t", "beta"))
+    held = explain_task(table, "t")
+    assert (held.node, held.waiting, held.no_takers) == ("alpha", None, ())  # Its own attempt takes no room from it.
+    apply(table, joined("alpha", context(reachable=False)), joined("beta", context(reachable=False)))
+    lame = explain_task(table, "t")
+    assert lame.waiting is not None
+    assert codes(lame) == {"alpha": "context-unreachable", "beta": "context-unreachable", "prod": "context-unreachable"}
+    apply(table, joined("alpha"), Cancel(task_id=TaskId("t")), report("t", "beta", Signal.GONE))
+    assert explain_task(table, "t").node == "alpha"
+
+
+def test_who_cannot_take_an_attempt_over_is_told_once_it_has_to_move() -> None:
+    east, west = context(server="east"), context(server="west")
+    wish = spec(placement=Placement(excluded_nodes=("gamma",)))
+    table = table_of(joined("alpha", east), joined("beta", west), joined("gamma", east), submit("t", wish))
+    apply(table, assign("t", "alpha"))
+    assert explain_task(table, "t").no_takers == ()
+    for cut in (joined("alpha", context("stage")), joined("alpha", context(reachable=False, server="east"))):
+        apply(table, cut)
+        held = explain_task(table, "t")
+        assert {node: no.code for node, no in held.no_takers} == {"beta": "other-cluster", "gamma": "excluded"}
+        assert (held.node, held.help) == ("beta", (HELP["other-cluster"], HELP["excluded"]))  # A new one may go there.
+    apply(table, Cancel(task_id=TaskId("t")))
+    assert [node for node, _ in explain_task(table, "t").no_takers] == ["beta"]
+
+
+def test_nobody_can_take_a_command_over_that_has_started_and_nobody_is_asked() -> None:
+    table = table_of(joined("alpha", slots=1), joined("beta"), submit("t", SHELL), assign("t", "alpha"))
+    apply(table, MemberLost(node=NodeId("alpha")))
+    assert [no.code for _, no in explain_task(table, "t").no_takers] == ["type-not-allowed"]
+    apply(table, MemberBack(node=NodeId("alpha")), report("t", "alpha", Signal.START), MemberLost(node=NodeId("alpha")))
+    assert explain_task(table, "t").no_takers == ()
+
+
+def test_a_node_that_does_not_exist_is_said_not_to_also_when_others_would_do() -> None:
+    table = table_of(joined("alpha"), joined("beta"))
+    nowhere = explain(table, spec(placement=Placement(allowed_nodes=("alfa",))))
+    assert codes(nowhere) == {"alfa": "unknown-node", "alpha": "not-allowed", "beta": "not-allowed"}
+    assert nowhere.help[0] == HELP["unknown-node"]
+    somewhere = explain(table, spec(placement=Placement(target_nodes=("alfa", "beta"))))
+    assert (somewhere.node, codes(somewhere)) == ("beta", {"alfa": "unknown-node", "alpha": "not-targeted"})
+    assert explain(TaskTable(), spec(placement=Placement(allowed_nodes=("alfa",)))).nodes == ()
 
 
 def test_explaining_changes_nothing() -> None:
@@ -84,4 +126,5 @@ def test_explaining_changes_nothing() -> None:
 
 
 def test_every_exclusion_has_its_help() -> None:
-    assert set(re.findall(r'Exclusion\(\s*"([a-z-]+)"', inspect.getsource(filters))) <= set(HELP)
+    sources = inspect.getsource(filters) + inspect.getsource(planner)
+    assert set(re.findall(r'Exclusion\(\s*"([a-z-]+)"', sources)) <= set(HELP)

@@ -7,8 +7,8 @@ import pytest
 
 from raftsman.raft.records import Instant, Member, NodeId, Placement, Task
 from raftsman.scheduler import filters
-from raftsman.scheduler.filters import CONTEXT_FILTERS, LOAD_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
-from tests.harness.tables import context, find, member, shell, spec, submit, table_of
+from raftsman.scheduler.filters import CONTEXT_FILTERS, LOAD_FILTERS, MOVE_FILTERS, NODE_FILTERS, ContextLoad, Exclusion
+from tests.harness.tables import apply, assign, context, find, joined, member, shell, spec, submit, table_of
 
 
 def task(placement: Placement | None = None) -> Task:
@@ -90,7 +90,19 @@ def test_a_context_is_full_at_its_limit_and_not_before() -> None:
     )
 
 
+def test_an_attempt_moves_within_its_cluster_and_a_new_one_goes_anywhere() -> None:
+    table = table_of(joined("alpha", context(server="east")), submit("t"))
+    west, unknown = member("beta", context(server="west")), member("beta", context())
+    assert filters.same_cluster(find(table, "t"), west) is None
+    apply(table, assign("t", "alpha"))
+    assert filters.same_cluster(find(table, "t"), unknown) is None
+    assert filters.same_cluster(find(table, "t"), member("gamma", context(server="east"))) is None
+    assert filters.same_cluster(find(table, "t"), west) == Exclusion(
+        "other-cluster", "node beta reaches another cluster under the name prod"
+    )
+
+
 def test_every_filter_that_is_written_is_in_force() -> None:
     functions = [each for _, each in inspect.getmembers(filters, inspect.isfunction)]
     written = {each.__name__ for each in functions if each.__module__ == filters.__name__}
-    assert written == {rule.__name__ for rule in [*NODE_FILTERS, *LOAD_FILTERS, *CONTEXT_FILTERS]}
+    assert written == {rule.__name__ for rule in [*NODE_FILTERS, *LOAD_FILTERS, *CONTEXT_FILTERS, *MOVE_FILTERS]}

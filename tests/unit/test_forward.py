@@ -2,12 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiohttp import web
 
-from raftsman.node.forward import FORWARDED_BY, GRACE_S, LEADER_WAIT_S, Forwarder, HungUp, NobodyThere
+from raftsman.node.forward import (
+    FORWARDED_BY,
+    GRACE_S,
+    HANDED_ON_AT_ONCE,
+    LEADER_WAIT_S,
+    RELAY_SILENCE_S,
+    RELAYS,
+    TURN_WAIT_S,
+    Crowded,
+    Forwarder,
+    HungUp,
+    NobodyThere,
+)
+from raftsman.node.http.streams import HEARTBEAT_S
 from tests.harness.nodes import free_port
 
 Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,9 +42,12 @@ async def node(route: Route) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def forwarder(
-    url_of_leader: Callable[[], str | None], *, leads: Callable[[], bool] = lambda: False
+    url_of_leader: Callable[[], str | None],
+    *,
+    leads: Callable[[], bool] = lambda: False,
+    silence_s: float = RELAY_SILENCE_S,
 ) -> AsyncIterator[Forwarder]:
-    made = Forwarder(node="beta", url_of_leader=url_of_leader, leads=leads)
+    made = Forwarder(node="beta", url_of_leader=url_of_leader, leads=leads, silence_s=silence_s)
     await made.start()
     try:
         yield made
@@ -206,3 +222,69 @@ async def test_in_doubt_a_node_that_comes_to_lead_itself_is_told_of_the_doubt() 
     async with node(dies) as url, forwarder(lambda: url, leads=lambda: bool(leads)) as forward:
         with pytest.raises(HungUp):
             await forward.to_leader("POST", "/v1/tasks", {}, b"{}", repeatable=True)
+
+
+# --- as many as there may be ------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def streams(forward: Forwarder, url: str, count: int) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for _ in range(count):
+            await stack.enter_async_context(forward.relay(url, "/v1/tasks/t/logs", {}))
+        yield
+
+
+async def _endless(request: web.Request) -> web.StreamResponse:
+    if request.method == "POST":
+        return web.Response(status=201)
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_streams_of_another_node_are_not_in_the_way_of_what_is_handed_on() -> None:
+    async with node(_endless) as url, forwarder(lambda: url) as forward, streams(forward, url, RELAYS):
+        async with asyncio.timeout(2):
+            assert (await forward.to_leader("POST", "/v1/tasks", {}, b"{}")).status == 201
+
+
+async def test_one_stream_more_than_there_may_be_is_told_so_at_once() -> None:
+    async with node(_endless) as url, forwarder(lambda: url) as forward:
+        async with streams(forward, url, RELAYS), asyncio.timeout(2):
+            with pytest.raises(Crowded):
+                await streams(forward, url, 1).__aenter__()
+        async with streams(forward, url, 1):
+            pass  # There is room again.
+
+
+async def test_a_request_waits_for_its_turn_and_is_told_when_that_does_not_come() -> None:
+    async with node(_silent) as url, forwarder(lambda: url) as forward, asyncio.timeout(TURN_WAIT_S + 4):
+        hanging = [
+            asyncio.ensure_future(forward.to_leader("POST", "/v1/tasks", {}, b"{}")) for _ in range(HANDED_ON_AT_ONCE)
+        ]
+        await asyncio.sleep(0.5)
+        with pytest.raises(Crowded):
+            await forward.to_leader("POST", "/v1/tasks", {}, b"{}", repeatable=True)
+        for each in hanging:
+            each.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+
+# --- streams of another node ------------------------------------------------------------------------------
+
+
+def test_a_stream_may_be_as_silent_as_heartbeats_let_it() -> None:
+    assert RELAY_SILENCE_S > 2 * HEARTBEAT_S
+
+
+async def test_a_stream_that_falls_silent_is_given_up() -> None:
+    async with (
+        node(_endless) as url,
+        forwarder(lambda: url, silence_s=0.2) as forward,
+        forward.relay(url, "/v1/tasks/t/logs", {}) as answer,
+        asyncio.timeout(2),
+    ):
+        with pytest.raises(TimeoutError):
+            await answer.content.readany()

@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from raftsman.raft.messages import AskPreVote, TimeoutNow
 from raftsman.raft.waiting import Answer
 from tests.harness.simulated_disk import Operation
 from tests.harness.steps import Node, Steps
@@ -97,3 +98,37 @@ def test_a_leader_with_room_refuses_while_a_majority_has_none() -> None:
     world.until(lambda: not first.participant.has_no_room, "there is room")
     world.run(0.1)
     world.commit(b"two", leader)
+
+
+def asked_twice() -> Steps:
+    """Two followers are asked to take over; the one that stands asks the other for its vote in the same tick."""
+    world = started()
+    leader, (first, second) = world.leader(), world.followers()
+    for follower in (first, second):
+        world.send(leader.name, follower.name, TimeoutNow(term=leader.participant.core.term))
+    world.deliver(leader.name, first.name)
+    world.now += 0.001
+    first.participant.tick()
+    world.deliver(leader.name, second.name)
+    world.deliver(first.name, second.name)
+    second.participant.tick()
+    world.until(lambda: first.participant.core.leads, "the first leads")
+    world.run(1.0)
+    assert world.leader() is first
+    return world
+
+
+def test_whoever_was_asked_to_take_over_and_did_not_follows_the_leader_that_it_hears() -> None:
+    world = asked_twice()
+    world.said.clear()
+    world.run(5.0)
+    assert not [each for _, _, each in world.said if isinstance(each, AskPreVote)]
+
+
+def test_and_deposes_it_not_even_when_another_node_is_cut_off() -> None:
+    world = asked_twice()
+    leader, (old, _) = world.leader(), world.followers()
+    term = leader.participant.core.term
+    world.cut(old.name, leader.name)
+    world.run(1.0)
+    assert (leader.participant.core.leads, leader.participant.core.term) == (True, term)

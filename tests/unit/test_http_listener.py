@@ -1,13 +1,17 @@
 """Connections that never become a request: cut off in time, or told what is wrong with them."""
 
 import asyncio
+import errno
 import json
+import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from raftsman.node.http.listener import CannotListen
 from tests.unit.one_node import OneNode, one_node
 from tests.unit.replicas import META_LEFT_OPEN
 
@@ -108,3 +112,85 @@ async def test_what_is_no_http_is_told_so_in_a_problem(node: OneNode) -> None:
 async def test_what_is_no_http_leaves_no_trace_in_the_log(node: OneNode, caplog: pytest.LogCaptureFixture) -> None:
     await send(node, b"\x16\x03\x01\x02\x00")
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EADDRINUSE, "error while attempting to bind on address"), "address already in use"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (OSError("could not bind on any address"), "could not bind on any address"),
+    ],
+)
+def test_why_nothing_can_listen_is_said_in_a_few_words(error: OSError, words: str) -> None:
+    assert str(CannotListen(error)) == words
+
+
+# --- too many ---------------------------------------------------------------------------------------------
+
+MOST = 16
+GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+async def crowded(tmp_path: Path) -> AsyncIterator[OneNode]:
+    """A node with as many connections as it may have."""
+    async with one_node(tmp_path, connections=MOST) as started, crowd(started):
+        yield started
+
+
+@asynccontextmanager
+async def crowd(node: OneNode) -> AsyncIterator[None]:
+    """Streams that go on."""
+    async with AsyncExitStack() as stack:
+        for _ in range(MOST):
+            reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+            stack.callback(writer.close)
+            writer.write(b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+        yield
+
+
+async def test_one_connection_more_than_there_may_be_is_told_to_come_again(
+    crowded: OneNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        head, _, body = (await send(crowded, GET % b"/v1/tasks")).partition(b"\r\n\r\n")
+        assert b" 503 " in head.splitlines()[0]
+        assert b"Retry-After: 1" in head
+        document = json.loads(body)
+        assert (document["code"], document["instance"]) == ("not-ready", "/v1/tasks")
+    assert caplog.text.count("16 connections are open") == 1
+
+
+@pytest.mark.parametrize("path", [b"/livez", b"/readyz", b"/metrics"])
+async def test_a_crowded_node_answers_its_probes(crowded: OneNode, path: bytes) -> None:
+    assert (await send(crowded, GET % path)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_far_too_many_connections_are_closed_as_they_come(crowded: OneNode) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(MOST // 8):
+            _, writer = await asyncio.open_connection("127.0.0.1", crowded.port)
+            stack.callback(writer.close)
+        await asyncio.sleep(0.1)
+        assert await send(crowded, GET % b"/livez") == b""
+
+
+async def test_when_the_crowd_is_gone_everybody_is_answered(tmp_path: Path) -> None:
+    async with one_node(tmp_path, connections=MOST) as node:
+        async with crowd(node):
+            assert (await send(node, GET % b"/v1/tasks")).startswith(b"HTTP/1.1 503 ")
+        await asyncio.sleep(0.1)
+        last = b"GET /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        assert (await send(node, last)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_expectation_that_cannot_be_met_is_refused_in_a_problem(node: OneNode) -> None:
+    for path in (b"/v1/tasks", b"/nowhere"):
+        head, _, body = (await send(node, b"GET %s HTTP/1.1\r\nHost: x\r\nExpect: 200-maybe\r\n\r\n" % path)).partition(
+            b"\r\n\r\n"
+        )
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"Content-Type: application/problem+json" in head
+        assert json.loads(body)["detail"] == "Expect: '200-maybe' is not 100-continue"

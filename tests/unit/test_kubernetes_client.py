@@ -42,6 +42,16 @@ JOB = f"{JOBS}/j"
 LOG = "/api/v1/namespaces/batch/pods/p/log"
 
 
+class Bucket(TokenBucket):
+    """Counts the calls that took what others leave."""
+
+    spare = 0
+
+    async def take_spare(self) -> None:
+        self.spare += 1
+        await super().take_spare()
+
+
 class Bench:
     """A context of one fake API server, ready to be called."""
 
@@ -51,10 +61,11 @@ class Bench:
         self.errors: list[KubernetesError] = []
         self.pauses: list[float] = []
         timing = Timing(sleep=self._sleep)
+        self.bucket = Bucket(timing, qps=1000, burst=1000)
         self.transport = Transport(
             "one",
             connection,
-            TokenBucket(timing, qps=1000, burst=1000),
+            self.bucket,
             on_request=lambda *request: self.requests.append(request),
             on_error=self.errors.append,
         )
@@ -195,6 +206,7 @@ async def test_events_come_with_the_newest_last(bench: Bench) -> None:
     bench.server.script("GET", path, Answer(200, {"items": [new, old, "junk"]}))
     assert [event["reason"] for event in await bench.jobs.list_events("batch", "u")] == ["A", "B"]
     assert bench.server.received("GET", path)[0].query["fieldSelector"] == "involvedObject.uid=u"
+    assert bench.bucket.spare == 1, "nothing waits behind them"
 
 
 async def read(bench: Bench, **how: Any) -> bytes:
@@ -278,7 +290,7 @@ async def test_no_error_shows_the_credentials(bench: Bench) -> None:
 
 async def test_new_credentials_do_not_disturb_calls_on_the_old_ones(bench: Bench, tmp_path: Path) -> None:
     bench.server.script("GET", LOG, Stream([b"one\n"], then="silence"))
-    stream = bench.transport.log(Call(verb="log", method="GET", path=LOG))
+    stream = bench.transport.log(Call(verb="log", method="GET", path=LOG), follow=True)
     assert await anext(stream) == b"one\n"
     old = bench.transport.connection
     path = write_kubeconfig(tmp_path / "config", bench.server.url, token="another")

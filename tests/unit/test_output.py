@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from raftsman.executor.lines import LINE_BYTES, KeptLines, Mark, encode, last_text, line_size, nanoseconds
 from raftsman.executor.output import Cut, End, KeepLimits, LogLine, Output, OutputStore
+from raftsman.executor.outputfiles import stored_outputs
 
 AT = "2026-01-02T03:04:05.5Z"
 ROOMY = KeepLimits()
@@ -368,6 +370,30 @@ async def test_a_sweep_removes_the_oldest_ended_outputs_and_no_open_one(tmp_path
         os.utime(tmp_path / task_id / "5-1", (1000 - age, 1000 - age))
     await store.sweep()
     assert names_in(tmp_path) == ["newest", "opened"]
+
+
+def test_a_task_whose_output_goes_while_the_disk_is_looked_at_is_left_out(store: OutputStore, tmp_path: Path) -> None:
+    for number in range(5):
+        store.open(f"t{number}", 1, 1).finish("complete")
+    found = stored_outputs(tmp_path)
+    first = next(found).folder.parent.name
+    gone = next(name for name in ("t0", "t4") if name != first)
+    shutil.rmtree(tmp_path / gone)
+    assert {first, *(each.folder.parent.name for each in found)} == {f"t{number}" for number in range(5)} - {gone}
+
+
+async def test_a_sweep_that_fails_is_counted_and_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, third = OutputStore(tmp_path, ROOMY), asyncio.Event()
+
+    async def sweep() -> None:
+        if store.errors == 2:
+            third.set()
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(store, "sweep", sweep)
+    sweeping = asyncio.create_task(store.keep_sweeping(0.001))
+    await asyncio.wait_for(third.wait(), 5)
+    sweeping.cancel()
 
 
 @pytest.mark.parametrize("task_id", ["", "..", ".hidden", "a/b", "a" * 129])

@@ -7,14 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftsman.raft.commands import Command, Entry, MemberLost
+from raftsman.raft.commands import Cancel, Command, Entry, MemberLost
 from raftsman.raft.lifecycle import Signal
-from raftsman.raft.records import Instant, NodeId, Placement
+from raftsman.raft.records import Instant, MemberContext, NodeId, Placement, TaskId
 from raftsman.raft.table import TaskTable
+from raftsman.scheduler import planner
 from raftsman.scheduler.filters import Exclusion
-from raftsman.scheduler.planner import Plan, Waiting, explain, explain_all, plan
+from raftsman.scheduler.planner import MAX_ASSIGNMENTS, MOVE_AFTER_MS, Plan, Waiting, explain, explain_all
 from tests.harness.arbitrary import commands, entries
 from tests.harness.tables import apply, assign, context, find, joined, report, shell, spec, submit, table_of
+
+
+def plan(table: TaskTable, now_ms: int = 0, *, limit: int = MAX_ASSIGNMENTS) -> Plan:
+    return planner.plan(table, Instant(now_ms), limit=limit)
 
 
 def placed(planned: Plan) -> dict[str, str]:
@@ -98,9 +103,32 @@ def test_a_waiting_task_says_of_each_node_why_not_and_each_reason_once() -> None
 
 def test_a_reason_that_many_nodes_share_is_said_once() -> None:
     only_alpha = spec(placement=Placement(target_nodes=("alpha",)))
-    waiting = plan(table_of(joined("beta"), joined("gamma"), submit("t", only_alpha))).waiting["t"]
-    assert waiting.message == "no node can take it: the task targets alpha"
-    assert len(waiting.nodes) == 2
+    lame = joined("alpha", context("stage"))
+    waiting = plan(table_of(lame, joined("beta"), joined("gamma"), submit("t", only_alpha))).waiting["t"]
+    assert waiting.message == ("no node can take it: node alpha does not have the context prod; the task targets alpha")
+    assert len(waiting.nodes) == 3
+
+
+@pytest.mark.parametrize(
+    ("placement", "told"),
+    [
+        (Placement(allowed_nodes=("alfa",)), "the task allows alfa only"),
+        (Placement(target_nodes=("alfa",)), "the task targets alfa"),
+    ],
+)
+def test_a_task_that_waits_for_a_node_that_never_joined_says_so_first(placement: Placement, told: str) -> None:
+    table = table_of(joined("gamma"), joined("alpha"), joined("beta"), submit("t", spec(placement=placement)))
+    waiting = plan(table).waiting["t"]
+    stranger = Exclusion("unknown-node", "there is no node alfa; there are alpha, beta, gamma")
+    assert waiting.code == "no-node"
+    assert waiting.message == f"no node can take it: {stranger.message}; {told}"
+    assert waiting.nodes[0] == ("alfa", stranger)
+    assert placed(plan(apply(table, joined("alfa")))) == {"t": "alfa"}
+
+
+def test_a_node_that_is_named_in_vain_beside_others_keeps_nothing_waiting() -> None:
+    wish = spec(placement=Placement(allowed_nodes=("alfa", "beta")))
+    assert placed(plan(table_of(joined("alpha"), joined("beta"), submit("t", wish)))) == {"t": "beta"}
 
 
 def test_a_full_context_is_named_and_so_are_the_nodes_that_would_not_do_anyway() -> None:
@@ -250,6 +278,86 @@ def test_an_attempt_stays_where_it_is_while_nobody_else_can_reach_its_job() -> N
     assert plan(table).reassignments == ()
 
 
+def test_an_attempt_moves_only_to_a_node_whose_context_of_that_name_is_the_same_cluster() -> None:
+    east, west = context(server="east"), context(server="west")
+    table = table_of(joined("alpha", east), joined("beta", west), submit("t"), assign("t", "alpha"), lost("alpha"))
+    assert plan(table).reassignments == ()
+    apply(table, joined("gamma", east))
+    assert [each.node for each in plan(table).reassignments] == ["gamma"]
+
+
+def held(*taker: MemberContext, since_ms: int = 0) -> TaskTable:
+    """An attempt of alpha, which does not reach prod since an instant; beta has the contexts *taker*."""
+    table = table_of(joined("alpha", context(server="east")), submit("t"), assign("t", "alpha"))
+    cut = context(reachable=False, server="east", since=since_ms)
+    return apply(table, joined("alpha", cut), joined("beta", *(taker or (context(server="east"),))))
+
+
+def movers(table: TaskTable, now_ms: int) -> list[str]:
+    return [each.node for each in plan(table, now_ms).reassignments]
+
+
+@pytest.mark.parametrize("since_ms", [0, 5_000, 1_700_000_000_000])
+def test_a_node_that_answers_keeps_an_attempt_until_it_has_not_reached_the_context_for_a_while(since_ms: int) -> None:
+    table = held(since_ms=since_ms)
+    assert movers(table, since_ms) == []
+    assert movers(table, since_ms + MOVE_AFTER_MS - 1) == []
+    assert movers(table, since_ms + MOVE_AFTER_MS) == ["beta"]
+
+
+@pytest.mark.parametrize("ahead_ms", [MOVE_AFTER_MS, 3_600_000])
+def test_a_clock_that_is_far_ahead_keeps_no_attempt(ahead_ms: int) -> None:
+    assert movers(held(since_ms=ahead_ms), 0) == ["beta"]
+    assert movers(held(since_ms=MOVE_AFTER_MS - 1), 0) == []
+    assert movers(held(since_ms=MOVE_AFTER_MS - 1), 2 * MOVE_AFTER_MS) == ["beta"]
+
+
+@pytest.mark.parametrize(
+    "taker", [context(reachable=False, server="east"), context(server="west"), context("stage", server="east")]
+)
+def test_an_attempt_stays_with_a_node_that_is_cut_off_when_nobody_else_reaches_its_cluster(
+    taker: MemberContext,
+) -> None:
+    assert movers(held(taker), 10 * MOVE_AFTER_MS) == []
+
+
+@pytest.mark.parametrize("contexts", [(context("stage"),), (context(server="west"),)])
+def test_a_node_whose_settings_lost_the_cluster_loses_its_attempts_at_once(contexts: tuple[MemberContext, ...]) -> None:
+    assert movers(apply(held(), joined("alpha", *contexts)), 0) == ["beta"]
+
+
+def test_an_attempt_that_was_moved_stays_for_a_while_unless_its_node_is_lost() -> None:
+    table = held()
+    moves = plan(table, MOVE_AFTER_MS).reassignments
+    apply(table, *moves, at=[MOVE_AFTER_MS])
+    assert find(table, "t").node == "beta"
+    apply(table, joined("alpha", context(server="east")), joined("beta", context("stage")))
+    assert movers(table, 2 * MOVE_AFTER_MS - 1) == []
+    assert movers(table, 2 * MOVE_AFTER_MS) == ["alpha"]
+    assert movers(apply(table, lost("beta")), MOVE_AFTER_MS) == ["alpha"]
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        Placement(allowed_nodes=("alpha",)),
+        Placement(target_nodes=("alpha",)),
+        Placement(excluded_nodes=("beta",)),
+    ],
+)
+def test_only_an_attempt_that_is_being_stopped_moves_to_a_node_that_may_not_run_it(placement: Placement) -> None:
+    wish = spec(placement=placement)
+    table = table_of(joined("alpha"), joined("beta"), submit("t", wish), assign("t", "alpha"), lost("alpha"))
+    assert movers(table, 0) == []
+    assert movers(apply(table, Cancel(task_id=TaskId("t"))), 0) == ["beta"]
+
+
+def test_a_shell_attempt_stays_with_its_node_whatever_contexts_that_has() -> None:
+    table = table_of(joined("alpha", slots=1), joined("beta", slots=1), submit("t", shell()), assign("t", "alpha"))
+    apply(table, joined("alpha", context(reachable=False), slots=1))
+    assert movers(table, 10 * MOVE_AFTER_MS) == []
+
+
 def test_no_more_attempts_move_at_a_time_than_a_plan_may_hold(halved: TaskTable) -> None:
     assert len(plan(halved, limit=1).reassignments) == 1
 
@@ -302,13 +410,13 @@ def _told(log: list[Entry]) -> TaskTable:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(entries(commands()), min_size=10, max_size=40))
 def test_the_same_table_gives_the_same_plan_which_the_table_accepts(log: list[Entry]) -> None:
-    table = _told(log)
-    planned = plan(table)
-    assert planned == plan(table.copy()) == plan(_told(log))
+    table, now = _told(log), 2**41  # Later than every instant of the log.
+    planned = plan(table, now)
+    assert planned == plan(table.copy(), now) == plan(_told(log), now)
     everything: list[Command] = [*planned.reassignments, *planned.assignments]
-    apply(table, *everything)
-    assert plan(table).assignments == ()
-    assert plan(table).reassignments == ()
+    apply(table, *everything, at=[now] * len(everything))
+    assert plan(table, now).assignments == ()
+    assert plan(table, now).reassignments == ()
 
 
 def test_between_equals_the_name_decides_whoever_joined_first() -> None:

@@ -1,13 +1,23 @@
 """The parts of a playground that need no process: its files, and what the nodes' answers mean."""
 
+import socket
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raftsman.node.playground.contexts import find_contexts
-from raftsman.node.playground.layout import NAMES, ContextPlace, client_text, lay_out, settings_text, write_files
+from raftsman.node.playground.layout import (
+    NAMES,
+    ContextPlace,
+    addresses_in_use,
+    client_text,
+    lay_out,
+    settings_text,
+    write_files,
+)
 from raftsman.node.playground.looking import leader_among
 from raftsman.node.settings.loading import load
 
@@ -40,6 +50,19 @@ def test_a_second_layout_of_a_folder_keeps_addresses_and_token(tmp_path: Path) -
     assert lay_out(tmp_path, 3) == first
     with pytest.raises(ValueError, match="of a playground of 3 nodes, not 4"):
         lay_out(tmp_path, 4)
+
+
+def test_an_address_on_which_somebody_listens_is_noticed(tmp_path: Path) -> None:
+    node = lay_out(tmp_path, 1).nodes[0]
+    assert addresses_in_use(node) == []
+    host, _, port = node.raft.rpartition(":")
+    with socket.create_server((host, int(port))):
+        assert addresses_in_use(node) == [node.raft]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "127.0.0.1:x", "", "[::1]:1", "no such host:1"])
+def test_an_address_that_is_none_is_left_to_the_node_to_refuse(tmp_path: Path, address: str) -> None:
+    assert addresses_in_use(replace(lay_out(tmp_path, 1).nodes[0], http=address)) == []
 
 
 def test_only_its_owner_can_read_the_files(tmp_path: Path) -> None:

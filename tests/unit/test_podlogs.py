@@ -407,16 +407,30 @@ async def test_a_stream_that_ended_just_before_its_pod_was_gone_was_the_whole(ca
     assert len(log.asked) == 2
 
 
+async def test_between_the_end_of_a_container_and_that_of_its_pod_its_log_is_gone_already() -> None:
+    removed = Denied('container "task" in pod "task-t-1-abcde" is terminated', status=400)
+    assert end_of(await captured(ScriptedLog([[ABC], [removed], [POD_NOT_FOUND]]), follows=99)) == End("complete", "")
+    assert end_of(await captured(ScriptedLog([[ABC], [removed]]), follows=1)) == End("complete", "")
+
+
 @pytest.mark.parametrize(
     ("reads", "end"),
     [
+        ([[ABC], [Denied("forbidden", status=403)]], "truncated"),
         ([[ABC, REFUSED]], "truncated"),
         ([[REFUSED]], "unavailable"),
         ([[ABC[:-1]]], "truncated"),
         ([[ABC], [REFUSED]], "truncated"),
         ([], "unavailable"),
     ],
-    ids=["cut in the middle", "it never began", "a line without its end", "and then a failure", "it is gone at once"],
+    ids=[
+        "not any more",
+        "cut in the middle",
+        "it never began",
+        "a line without its end",
+        "and then a failure",
+        "it is gone at once",
+    ],
 )
 async def test_a_stream_that_was_cut_before_its_pod_was_gone_may_lack_its_end(reads: list[Read], end: str) -> None:
     seen = await captured(ScriptedLog([*reads, [POD_NOT_FOUND]]), follows=99)

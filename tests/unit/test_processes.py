@@ -1,13 +1,16 @@
 """Commands as process groups: what they see, how they end, and that none outlives its starter. Real processes."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +111,49 @@ async def test_a_directory_that_cannot_be_entered_is_named(tmp_path: Path, direc
     with pytest.raises(OSError, match=r"No such file|Not a directory") as raised:
         await start(processes, "true", directory=tmp_path / directory)
     assert raised.value.filename in (tmp_path / directory, str(tmp_path / directory))
+    processes.stop()
+
+
+@pytest.fixture
+def dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Directories below /dead do not answer until the event is set."""
+    back, stat = threading.Event(), os.stat
+
+    def hang(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if str(path).startswith("/dead"):
+            back.wait(30)
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", hang)
+    monkeypatch.setattr("raftsman.executor.processes._DIRECTORY_WITHIN_S", 0.05)
+    yield back
+    back.set()
+
+
+async def test_directories_that_hang_hold_no_thread_that_others_need(dead: threading.Event, tmp_path: Path) -> None:
+    processes = Processes()
+    for _ in range(40):
+        with pytest.raises(OSError, match="its file system does not answer"):
+            await start(processes, "true", directory=Path("/dead"))
+    async with asyncio.timeout(5):
+        await asyncio.to_thread(int)
+        group = await start(processes, "true", directory=tmp_path)
+    await group.close()
+    processes.stop()
+
+
+async def test_directories_are_refused_with_a_reason_while_too_many_hang(dead: threading.Event, tmp_path: Path) -> None:
+    processes = Processes()
+    for number in range(16):
+        with pytest.raises(OSError, match="its file system does not answer"):
+            await start(processes, "true", directory=Path(f"/dead/{number}"))
+    with pytest.raises(OSError, match=r"no thread is left .* calls that hang: 16") as raised:
+        await start(processes, "true", directory=tmp_path)
+    assert raised.value.errno == errno.EAGAIN, "the node is full; nothing is wrong with the command"
+    dead.set()
+    await until(lambda: processes._directories._threads.busy == 0)
+    group = await start(processes, "true", directory=tmp_path)
+    await group.close()
     processes.stop()
 
 

@@ -30,7 +30,7 @@ from raftsman.executor.reconcile import (
 )
 from raftsman.executor.waits import Waiting
 from raftsman.raft.lifecycle import Cause, Signal, State, StopKind
-from raftsman.raft.records import JobCounts, Task
+from raftsman.raft.records import Instant, JobCounts, Task
 from tests.unit.attempts import (
     BACK_OFF,
     BOUND,
@@ -86,7 +86,7 @@ def test_a_job_that_is_there_is_adopted_by_reporting_its_uid() -> None:
 
 def test_a_job_that_runs_already_is_adopted_and_started_in_one_report() -> None:
     report = told(task(), Sight(job=job(), pods=[RUNS]))
-    assert (report.signal, report.job_uid, report.started_at) == (Signal.START, "u", at(SECOND))
+    assert (report.signal, report.job_uid, report.started_at) == (Signal.START, "u", T0 + SECOND)
 
 
 def test_a_job_that_was_seen_is_the_only_one_although_the_row_does_not_know_it_yet() -> None:
@@ -111,7 +111,7 @@ def test_a_foreign_job_under_the_name_proves_that_a_stopped_attempt_has_none() -
 def test_another_job_in_the_place_of_the_bound_one_means_that_one_is_absent(row: Task, ours: bool) -> None:
     sight = Sight(job=job("other", ours=ours))
     assert action(row, sight) == Confirm("u")
-    assert isinstance(action(row, sight, Notes(absent=True, ended_since=T0), EVIDENCE_MS), Conclude)
+    assert isinstance(action(row, sight, Notes(absent=True, ended_since=at(0)), EVIDENCE_MS), Conclude)
 
 
 def test_the_bound_job_is_ours_whatever_somebody_did_to_its_labels() -> None:
@@ -161,7 +161,7 @@ def test_a_short_gap_says_nothing_and_a_long_one_makes_the_attempt_unreachable()
 
 def test_what_is_unreachable_is_not_said_again() -> None:
     row = task(State.RUNNING, uid="u", unreachable=True)
-    assert action(row, Sight(error="still"), Notes(blind_since=T0), 60_000) is None
+    assert action(row, Sight(error="still"), Notes(blind_since=at(0)), 60_000) is None
 
 
 def test_a_gap_that_ends_is_counted_from_its_own_beginning() -> None:
@@ -173,13 +173,13 @@ def test_a_gap_that_ends_is_counted_from_its_own_beginning() -> None:
 
 def test_an_unreachable_attempt_that_is_seen_again_says_so() -> None:
     row = task(State.RUNNING, uid="u", unreachable=True, reason="context c does not answer", job=JobCounts(active=1))
-    report = told(row, Sight(job=job(active=1), pods=[RUNS]), Notes(blind_since=T0), 60_000)
+    report = told(row, Sight(job=job(active=1), pods=[RUNS]), Notes(blind_since=at(0)), 60_000)
     assert (report.unreachable, report.reason) == (False, "")
 
 
 def test_unreachable_keeps_what_a_start_timeout_is_to_be_blamed_on() -> None:
     row = task(uid="u", pending_cause=Cause.IMAGE_PULL)
-    assert told(row, Sight(error="gone"), Notes(blind_since=T0), BLIND_MS).cause is Cause.IMAGE_PULL
+    assert told(row, Sight(error="gone"), Notes(blind_since=at(0)), BLIND_MS).cause is Cause.IMAGE_PULL
 
 
 # --- no adapter -------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ def test_a_finished_job_is_told_once_when_to_leave(finished: Json, wants: bool) 
 )
 def test_a_job_that_works_for_an_ended_task_is_an_orphan(found: Json, after_ms: int, orphan: bool) -> None:
     over = task(State.CANCELLED, uid="u", completed_at=T0)
-    assert is_orphan(found, over, at(after_ms), cluster=CLUSTER) is orphan
+    assert is_orphan(found, over, Instant(T0 + after_ms), cluster=CLUSTER) is orphan
 
 
 @pytest.mark.parametrize(

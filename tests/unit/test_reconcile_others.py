@@ -18,6 +18,7 @@ from tests.unit.attempts import (
     RUNS,
     SECOND,
     STOPPING,
+    T0,
     action,
     at,
     concluded,
@@ -79,7 +80,7 @@ def test_a_pod_that_starts_without_its_job_starts_the_attempt_of_that_job() -> N
     report = told(task(), Sight(pods=[CREATING]), notes)
     assert (report.signal, report.job_uid, report.job_name) == (Signal.OBSERVE, "u", "task-t-1")
     report = told(BOUND, Sight(pods=[RUNS]), notes)
-    assert (report.signal, report.started_at) == (Signal.START, at(SECOND))
+    assert (report.signal, report.started_at) == (Signal.START, T0 + SECOND)
 
 
 def test_a_pod_that_goes_after_its_job_is_said_to_go() -> None:

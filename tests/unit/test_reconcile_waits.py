@@ -27,7 +27,6 @@ from tests.unit.attempts import (
     RUNNING,
     RUNS,
     SECOND,
-    T0,
     UNPLACED,
     action,
     at,
@@ -120,7 +119,7 @@ def test_nothing_new_is_not_told() -> None:
 
 
 def test_reports_of_one_attempt_are_a_second_apart() -> None:
-    sight, notes = Sight(job=job(active=1), pods=[RUNS]), Notes(reported_at=T0)
+    sight, notes = Sight(job=job(active=1), pods=[RUNS]), Notes(reported_at=at(0))
     assert action(RUNNING, sight, notes, REPORT_EVERY_MS - 1) is None
     assert told(RUNNING, sight, notes, REPORT_EVERY_MS).job == JobCounts(active=1)
 
@@ -131,7 +130,7 @@ def test_reports_of_one_attempt_are_a_second_apart() -> None:
     ids=["binds", "starts"],
 )
 def test_what_binds_or_starts_is_told_at_once(row: Task, pods: list[Json], signal: Signal) -> None:
-    assert told(row, Sight(job=job(), pods=pods), Notes(reported_at=T0), 1).signal is signal
+    assert told(row, Sight(job=job(), pods=pods), Notes(reported_at=at(0)), 1).signal is signal
 
 
 def test_a_job_that_somebody_else_deletes_says_so() -> None:

@@ -17,6 +17,7 @@ from raftsman.raft.commands import (
     Entry,
     Forget,
     MemberJoined,
+    Reassign,
     Refused,
     Retry,
     Submit,
@@ -182,6 +183,35 @@ def test_an_attempt_never_has_a_second_job(log: list[Entry]) -> None:
                 assert after.attempt is not None
                 same_attempt = after.attempt.number == before.attempt.number
                 assert not same_attempt or after.attempt.job_uid == before.attempt.job_uid
+
+
+@a_log
+@given(logs)
+def test_an_attempt_stays_in_its_cluster(log: list[Entry]) -> None:
+    for step in steps(log, TaskTable()):
+        for task_id, after in step.after.tasks.items():
+            before = step.before.tasks.get(task_id)
+            if before is None or before.attempt is None or after.attempt is None:
+                continue
+            if before.attempt.number != after.attempt.number or before.attempt.node == after.attempt.node:
+                continue
+            view = step.after.members[after.attempt.node].context(after.context)
+            assert view is None or not view.is_elsewhere(after.attempt)
+            assert after.attempt.server == before.attempt.server or not before.attempt.server
+
+
+@a_log
+@given(logs)
+def test_an_attempt_is_taken_only_from_a_node_that_is_lost_or_cut_off(log: list[Entry]) -> None:
+    for step in steps(log, TaskTable()):
+        command = step.entry.command
+        if not isinstance(command, Reassign) or not isinstance(step.verdict, Accepted):
+            continue
+        task, holder = step.before.tasks[command.task_id], step.before.members.get(command.from_node)
+        assert task.attempt is not None
+        assert holder is None or holder.lost_at is not None or holder.cut_off(task.attempt)
+        if holder is not None and holder.lost_at is None:
+            assert not step.before.members[command.node].cut_off(task.attempt)
 
 
 @a_log

@@ -75,7 +75,7 @@ def test_a_table_that_misses_a_chunk_is_refused() -> None:
         ([["rows", []]], "do not begin with a table"),
         ([["table", 1, "1", "u", "h"]], "do not begin with a table"),
         ([7], "no list"),
-        ([["table", 1, 1, "u", "0" * 32], ["members", [b"\xc0"]]], "a row that is no Member"),
+        ([["table", 1, 1, "u", "0" * 32], ["members", [b"\xc0"]]], "not a Member"),
         ([["table", 1, 1, "u", "0" * 32], [7]], "of kind 7"),
     ],
 )
@@ -90,3 +90,13 @@ def test_what_a_newer_program_packed_is_told_apart(chunk: list[object]) -> None:
     packed = [msgpack.packb(each) or b"" for each in (chunk, ["hats", []])]
     with pytest.raises(UnknownFormat):
         unpack_table(packed)
+
+
+def test_a_row_with_a_field_that_is_not_known_is_a_newer_programs() -> None:
+    head, *chunks = pack_table(many_tasks(3))
+    for place, chunk in enumerate(chunks):
+        section, packed = msgpack.unpackb(chunk, raw=False)
+        row = msgpack.packb(msgpack.unpackb(packed[0], raw=False) | {"newer": 1})
+        told = msgpack.packb([section, [row, *packed[1:]]]) or b""
+        with pytest.raises(UnknownFormat, match="`newer`"):
+            unpack_table([head, *chunks[:place], told, *chunks[place + 1 :]])

@@ -1,12 +1,14 @@
 """The log's port: who gets in, and what strangers can make a node do."""
 
 import asyncio
+import errno
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
+from typing import cast
 
 import pytest
 
@@ -380,3 +382,32 @@ def feed(link: links.Link, raw: bytes) -> int:
     room[:count] = raw[:count]
     link.buffer_updated(count)
     return count
+
+
+async def test_without_descriptors_nothing_is_accepted_and_the_loop_rests_until_there_are_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "ACCEPT_AGAIN_S", 0.05)
+    async with listening() as (transport, _, port):
+        tries = 0
+
+        class Exhausted:
+            def __init__(self, real: socket.socket) -> None:
+                self._real = real
+
+            def accept(self) -> tuple[socket.socket, object]:
+                nonlocal tries
+                tries += 1
+                if tries <= 3:
+                    raise OSError(errno.EMFILE, "Too many open files")
+                return self._real.accept()
+
+            def fileno(self) -> int:
+                return self._real.fileno()
+
+        loop = asyncio.get_running_loop()
+        for real in transport._listening:
+            loop.remove_reader(real)
+            transport._accept_again(cast("socket.socket", Exhausted(real)))
+        await says(port, b"\xff" * 8)  # Which closes the connection that was accepted at last.
+        assert tries == 4

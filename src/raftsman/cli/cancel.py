@@ -4,8 +4,8 @@ import click
 
 from raftsman.cli.exits import Code, code_of_error
 from raftsman.cli.faults import say_problem, saying_what_goes_on
-from raftsman.cli.options import connection_options, duration_ms, open_client
-from raftsman.cli.wait import ending_line
+from raftsman.cli.options import TASK_ID, connection_options, duration_ms, open_client
+from raftsman.cli.wait import ending_line, saying_what_is_pending
 from raftsman.cli.words import out
 from raftsman.errors import ApiProblem
 
@@ -14,7 +14,7 @@ DEFAULT_WAIT = "2m"
 
 
 @click.command(name="cancel")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", type=TASK_ID)
 @click.option("--wait", "wait", is_flag=True, help="Until their Jobs are proved gone.")
 @click.option(
     "--timeout",
@@ -47,7 +47,7 @@ def command(ids: tuple[str, ...], *, wait: bool, timeout_ms: int) -> None:
             stopping.append(task_id)
         else:
             out(f"{task_id} stopping")
-    with saying_what_goes_on(*stopping):
+    with saying_what_goes_on(*stopping), saying_what_is_pending(client):
         for task in client.as_reached(stopping, timeout_s=timeout_ms / 1000):
             out(ending_line(task))
             if task["state"] != "cancelled":

@@ -61,11 +61,13 @@ def _load(config: Path | None, overrides: dict[str, str]) -> "Loaded":
 
 
 def _item(shown: "Shown") -> dict[str, object]:
+    import tomllib
+
     from raftsman.node.settings.schema import dotted
 
     return {
         "key": dotted(shown.path),
-        "value": shown.value,
+        "value": tomllib.loads(f"value = {shown.value}")["value"],
         "origin": shown.origin,
         "line": shown.line,
         "variable": shown.variable or None,

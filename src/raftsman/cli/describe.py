@@ -1,5 +1,6 @@
 """``raftsman describe``: the story of one task, as a person reads it."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 
@@ -7,34 +8,37 @@ import click
 
 from raftsman.cli import rows
 from raftsman.cli.explaining import reason_lines
-from raftsman.cli.faults import failure_story
-from raftsman.cli.options import connection_options, open_client
-from raftsman.cli.printing import output_option, print_value
+from raftsman.cli.faults import failure_story, output_tails
+from raftsman.cli.options import TASK_ID, connection_options, open_client
+from raftsman.cli.printing import as_list, output_option, print_value
 from raftsman.cli.words import out, paint_state, plain, seconds_since, span, table, terminal_width
-from raftsman.wire.views import AttemptView, EventView, TaskView, WaitingView
+from raftsman.client import is_ended
+from raftsman.wire.quantities import parse_memory
+from raftsman.wire.views import AttemptView, EventView, ResourcesView, TaskView, WaitingView
 
 EVENTS_SHOWN = 32
 """All that a task's row keeps."""
 
 _ATTEMPT_COLUMNS = ["ATTEMPT", "NODE", "CONTEXT", "STARTED", "TOOK", "EXIT", "CAUSE", "JOB", "MESSAGE"]
+_BINARY_UNITS = ("", "Ki", "Mi", "Gi", "Ti")
 _EVENT_COLUMNS = ["AT", "ATTEMPT", "CHANGE", "NODE", "REASON"]
 
 
 @click.command(name="describe")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", type=TASK_ID)
 @output_option("text", "json", "yaml")
 @connection_options
 def command(ids: tuple[str, ...], *, output: str) -> None:
     """Tell all about a task: what was asked, what was tried, why it waits, what changed, what it said."""
     client = open_client()
-    for place, task_id in enumerate(ids):
-        task = client.get(task_id)
-        if output != "text":
-            print_value(task, output)
-            continue
+    found = [client.get(task_id) for task_id in ids]
+    if output != "text":
+        print_value(found[0] if len(ids) == 1 else as_list(found), output)
+        return
+    for place, task in enumerate(found):
         if place:
             out()
-        for line in story(task, list(client.events(task_id))[-EVENTS_SHOWN:]):
+        for line in story(task, list(client.events(task["taskId"]))[-EVENTS_SHOWN:]):
             out(line)
 
 
@@ -46,13 +50,15 @@ def story(task: TaskView, events: list[EventView]) -> Iterator[str]:
     if waiting := task.get("waiting"):
         yield from _section("Waiting", _waiting_lines(waiting))
     if attempts := task.get("attempts"):
-        lines = table(_ATTEMPT_COLUMNS, [_attempt_row(each) for each in attempts], columns=_room())
+        lines = table(
+            _ATTEMPT_COLUMNS, [_attempt_row(each, ended=is_ended(task)) for each in attempts], columns=_room()
+        )
         yield from _section("Attempts", [f"  {line}" for line in lines])
     if events:
-        lines = table(_EVENT_COLUMNS, [_event_row(each) for each in events], columns=_room())
+        lines = table(_EVENT_COLUMNS, [[at, *rest] for at, _, *rest in rows.event_rows(events)], columns=_room())
         yield from _section("Events", [f"  {line}" for line in lines])
-    if output := (task.get("stderrTail") or task.get("stdoutTail")):
-        yield from _section("End of the output", [f"  {plain(line)}" for line in output.splitlines()])
+    for name, tail in output_tails(task):
+        yield from _section(f"End of {name}", [f"  {plain(line)}" for line in tail.splitlines()])
 
 
 def _facts(task: TaskView) -> Iterator[tuple[str, str]]:
@@ -65,8 +71,11 @@ def _facts(task: TaskView) -> Iterator[tuple[str, str]]:
         yield "Context", plain(job["clusterContext"])
         yield "Namespace", plain(job.get("namespace"))
         yield "Image", plain(job["image"])
-        yield "Command", plain(" ".join([*(job.get("command") or []), *(job.get("args") or [])]))
-        yield "Resources", _pairs(job.get("resources"))
+        yield "Command", plain(shlex.join([*(job.get("command") or []), *(job.get("args") or [])]))
+        yield "Resources", _pairs(_readable(job.get("resources")))
+    if shell := task.get("shell"):
+        yield "Command", plain(shell["command"])
+        yield "Directory", plain(shell.get("workingDirectory"))
     yield "Environment", plain(", ".join(sorted(task.get("environment") or {})))  # Names only: values may be secret.
     yield "Labels", _pairs(task.get("labels"))
     yield "Priority", str(task.get("priority") or "")
@@ -88,18 +97,29 @@ def _pairs(mapping: object) -> str:
     return plain(", ".join(f"{key}={value}" for key, value in mapping.items())) if isinstance(mapping, dict) else ""
 
 
+def _readable(resources: ResourcesView | None) -> dict[str, object]:
+    """Return the resources with memory in the largest binary unit that divides it."""
+    asked: dict[str, object] = dict(resources or {})
+    size = parse_memory(asked.get("memory", ""))
+    if isinstance(size, int):
+        power = next((power for power in (4, 3, 2, 1) if size % 1024**power == 0), 0)
+        asked["memory"] = f"{size // 1024**power}{_BINARY_UNITS[power]}"
+    return asked
+
+
 def _waiting_lines(waiting: WaitingView) -> Iterator[str]:
     yield f"  {plain(waiting['message'])} ({plain(waiting['code'])})"
     yield from (f"  {line}" for line in reason_lines(waiting["nodes"], waiting["contexts"]))
 
 
-def _attempt_row(attempt: AttemptView) -> list[str]:
+def _attempt_row(attempt: AttemptView, *, ended: bool) -> list[str]:
     started = attempt["startedAt"]
+    unstarted = "never" if ended or attempt["endedAt"] else "not yet"
     cells = [
         attempt["number"],
         attempt["node"],
         attempt["context"],
-        started or "not yet",
+        started or unstarted,
         span(seconds_since(started, attempt["endedAt"])),
         attempt["exitCode"],
         attempt["cause"],
@@ -107,11 +127,6 @@ def _attempt_row(attempt: AttemptView) -> list[str]:
         attempt["message"],
     ]
     return [plain(cell) for cell in cells]
-
-
-def _event_row(event: EventView) -> list[str]:
-    at, _, *rest = rows.event_row(event)
-    return [at, *rest]
 
 
 def _section(title: str, lines: Iterator[str] | list[str]) -> Iterator[str]:

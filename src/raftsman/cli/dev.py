@@ -14,7 +14,7 @@ import click
 from raftsman.cli.exits import Code, CommandFailed
 from raftsman.cli.playing import ending_on_signals, folder, narrate, news_line, path_hint, stamped
 from raftsman.cli.profile import InvalidConfig
-from raftsman.cli.selection import selected_profile
+from raftsman.cli.selection import ProfileTaken, selected_profile
 from raftsman.cli.words import paint, say
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _profile(layout: "Layout", *, lends: bool) -> Iterator[str]:
     lent = selected_profile(os.environ, PROFILE, profile_lines(layout))
     try:
         lent.__enter__()
-    except InvalidConfig as error:
+    except (InvalidConfig, ProfileTaken) as error:
         say(str(error))
         yield by_variable
         return

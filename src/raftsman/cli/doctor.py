@@ -126,7 +126,9 @@ def _of_this_machine(config: Path) -> Iterator[Finding]:
     try:
         loaded = read_settings(config)
     except SettingsError as error:
-        yield Finding(Level.FAIL, str(error), f"raftsman config show --config {config}")
+        for fault in error.faults:
+            advice = f"correct it; raftsman config show --config {config} looks again"
+            yield Finding(Level.FAIL, f"{config}: {fault}", advice)
         return
     yield Finding(Level.OK, f"{config} is sound")
     for warning in loaded.warnings:

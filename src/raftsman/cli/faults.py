@@ -1,24 +1,33 @@
 """The words for what went wrong: an error of a command, and a task that failed."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import click
 
-from raftsman.cli.exits import Code
+from raftsman.cli.exits import Code, code_of_error
 from raftsman.cli.words import paint, plain, say
-from raftsman.errors import ApiProblem, ConnectionFailed, OutcomeUnknown, RaftsmanError
+from raftsman.errors import (
+    ApiProblem,
+    ConnectionFailed,
+    NoLeader,
+    NotAllowed,
+    NotFound,
+    OutcomeUnknown,
+    RaftsmanError,
+)
+from raftsman.wire.faults import Fault
 from raftsman.wire.views import TaskView
 
-USER, CONFIGURATION, INFRASTRUCTURE = "user", "configuration", "infrastructure"
+TASK, CONFIGURATION, INFRASTRUCTURE = "task", "configuration", "infrastructure"
 
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Whose move it is after a failure, what it means, and what to look at first (``{id}``: the task)."""
+    """With what a failure lies, what it means, and what to look at first (``{id}``: the task)."""
 
     party: str
     meaning: str
@@ -30,24 +39,24 @@ _DESCRIBE = "raftsman describe {id}"
 
 BLAME: Mapping[str, Blame] = MappingProxyType(
     {
-        "NonZeroExit": Blame(USER, "a container or command ended with an exit code other than 0", _LOGS),
-        "Signal": Blame(USER, "a signal ended a container or command, and nothing says who sent it", _LOGS),
+        "NonZeroExit": Blame(TASK, "a container or command ended with an exit code other than 0", _LOGS),
+        "Signal": Blame(TASK, "a signal ended a container or command, and nothing says who sent it", _LOGS),
         "OOMKilled": Blame(
-            USER,
+            TASK,
             "a container took more memory than its limit",
             "submit it again with more --memory; raftsman logs {id}",
         ),
         "CommandNotRunnable": Blame(
-            USER,
+            TASK,
             "the command cannot be started: there is no such file or working directory, or it is not executable",
-            "check the command and the image; raftsman describe {id}",
+            "check the program, its rights and the working directory; raftsman describe {id}",
         ),
         "ImagePull": Blame(
-            USER, "the image cannot be pulled", "check the image's name and its pull secret; raftsman describe {id}"
+            TASK, "the image cannot be pulled", "check the image's name and its pull secret; raftsman describe {id}"
         ),
-        "ImageInvalid": Blame(USER, "the image's name is not one", "correct the image's name; raftsman describe {id}"),
+        "ImageInvalid": Blame(TASK, "the image's name is not one", "correct the image's name; raftsman describe {id}"),
         "ContainerConfig": Blame(
-            USER,
+            TASK,
             "a Secret or ConfigMap is missing, or the image runs as root where that is forbidden",
             "check what the container refers to; raftsman describe {id}",
         ),
@@ -55,7 +64,7 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
             INFRASTRUCTURE, "the runtime, a volume or the network of the Pod could not be set up", _DESCRIBE
         ),
         "Timeout": Blame(
-            USER,
+            TASK,
             "the attempt ran longer than its timeout",
             "submit it again with a longer --timeout; raftsman logs {id}",
         ),
@@ -83,7 +92,7 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
             "ask for what the namespace allows; raftsman describe {id}",
         ),
         "ReferenceMissing": Blame(
-            USER,
+            TASK,
             "the Pod names a service account, PriorityClass or RuntimeClass that does not exist",
             "create what the Pod refers to; raftsman describe {id}",
         ),
@@ -98,7 +107,7 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
             "give raftsman's account the rights of its Role there; raftsman get contexts",
         ),
         "InvalidSpec": Blame(
-            USER, "the Kubernetes API does not accept the Job", "correct what Kubernetes names; raftsman describe {id}"
+            TASK, "the Kubernetes API does not accept the Job", "correct what Kubernetes names; raftsman describe {id}"
         ),
         "NamespaceMissing": Blame(
             CONFIGURATION, "the namespace does not exist", "create the namespace; raftsman describe {id}"
@@ -158,24 +167,31 @@ BLAME: Mapping[str, Blame] = MappingProxyType(
 
 
 def blame_of(cause: str | None) -> Blame:
-    """Return whose move it is; without a cause, what the task says itself is all there is."""
+    """Return with what a failure lies; without a cause, what the task says itself is all there is."""
     return BLAME.get(cause or "", Blame(INFRASTRUCTURE, "a cause that this version does not know", _DESCRIBE))
 
 
 def failure_story(task: TaskView, *, with_output: bool) -> list[str]:
-    """Return what to tell about a failed task: cause, whose move it is, message, end of the output, next command."""
+    """Return what to tell about a failed task: cause, with what it lies, message, end of the output, next command."""
     blame = blame_of(task["cause"])
     code = task["exitCode"]
-    lines = [f"  cause:     {plain(task['cause'] or 'not known')} (a matter of the {blame.party})"]
+    lines = [f"  cause:     {plain(task['cause'] or 'not known')} (lies with the {blame.party})"]
     if code is not None and code >= 0:
         lines.append(f"  exit code: {code}")
     lines += [f"  message:   {each}" for each in _messages(task)]
     if task["error"] and plain(task["error"]) not in _messages(task):
         lines.append(f"  error:     {plain(task['error'])}")
-    output = (task.get("stderrTail") or task.get("stdoutTail") or "") if with_output else ""
-    if output:
-        lines += ["  end of the output:", *(f"    {plain(line)}" for line in output.splitlines())]
+    for name, tail in output_tails(task) if with_output else []:
+        lines += [f"  end of {name}:", *(f"    {plain(line)}" for line in tail.splitlines())]
     return [*lines, f"  next:      {blame.advice.format(id=task['taskId'])}"]
+
+
+def output_tails(task: TaskView) -> list[tuple[str, str]]:
+    """Return the ends of the output that the task holds, with what to call them."""
+    stdout, stderr = task.get("stdoutTail") or "", task.get("stderrTail") or ""
+    if "k8sJob" in task:  # Kubernetes mixes both streams of a container: they are one, whatever it is called.
+        return [("the output", stderr or stdout)] if stderr or stdout else []
+    return [(name, tail) for name, tail in (("stdout", stdout), ("stderr", stderr)) if tail]
 
 
 def _messages(task: TaskView) -> list[str]:
@@ -189,22 +205,46 @@ def say_error(message: str) -> None:
     say(f"{paint('error:', 'red', sys.stderr)} {plain(message)}")
 
 
-def say_problem(error: RaftsmanError) -> None:
-    """Say on stderr what a cluster answered, every fault on a line of its own."""
-    say_error(str(error) if not isinstance(error, ApiProblem) else _sentence(error))
-    if isinstance(error, ApiProblem):
-        for fault in error.errors:
-            say(f"  {plain(fault.pointer or '/')}: {plain(fault.detail or fault.code)}")
-        if error.request_id and error.status >= 500:
-            say(f"  request id: {plain(error.request_id)}")
+def say_problem(error: RaftsmanError, *, where: Callable[[str], str] = str) -> None:
+    """Say on stderr what a cluster answered, every fault once; *where* turns its pointer into a place."""
+    faults = [(f"{where(each.pointer) or '/'}: {each.detail or each.code}") for each in _faults(error)]
+    if len(faults) == 1 and isinstance(error, ApiProblem):
+        say_error(f"{faults.pop()} ({error.errors[0].code or error.code})")  # The sentence above it would say the same.
+    else:
+        say_error(str(error) if not isinstance(error, ApiProblem) else _sentence(error))
+    for each in (*faults, *_more(error)):
+        say(f"  {plain(each)}")
+    if isinstance(error, NoLeader):
+        say("  which nodes are lost: raftsman get nodes")
     if isinstance(error, OutcomeUnknown):
-        say(f"  see what became of it: raftsman get tasks {error.task_id}")
+        look = f"get tasks {error.task_id}" if error.task_id else "cluster status"
+        say(f"  see what became of it: raftsman {look}")
+    if isinstance(error, NotAllowed) and error.status == 401:
+        say("  set RAFTSMAN_TOKEN or RAFTSMAN_TOKEN_FILE, or token_file of the profile")
     if isinstance(error, ConnectionFailed):
         say("  is a node running there? --address, RAFTSMAN_ADDRESS or a profile say where to look")
 
 
+def _more(error: RaftsmanError) -> Iterator[str]:
+    """Yield what became of the tries at the other addresses, and what to ask an operator with."""
+    if isinstance(error, ApiProblem):
+        yield from getattr(error, "__notes__", ())
+        if error.request_id and error.status >= 500:
+            yield f"request id: {error.request_id}"
+
+
+def _faults(error: RaftsmanError) -> Sequence[Fault]:
+    return error.errors if isinstance(error, ApiProblem) else ()
+
+
 def _sentence(problem: ApiProblem) -> str:
     text = problem.detail or problem.title or "the node gave no reason"
+    if isinstance(problem, NotAllowed) and problem.status == 401:  # The node's words are about HTTP.
+        text = (
+            "the token that was sent is not accepted"
+            if problem.token_was_sent
+            else "a token is needed, and none was sent"
+        )
     return f"{text} ({problem.code or f'HTTP {problem.status}'})"
 
 
@@ -215,6 +255,23 @@ def saying_what_goes_on(*ids: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if ids:
-            verb = "goes on" if len(ids) == 1 else "go on"
-            say(f"\ninterrupted; {', '.join(ids)} {verb} (raftsman wait {' '.join(ids)}, or raftsman cancel …)")
+            say(f"\ninterrupted; {', '.join(ids)} {_go_on(ids)} (raftsman wait {' '.join(ids)}, or raftsman cancel …)")
         raise click.exceptions.Exit(Code.INTERRUPTED) from None
+
+
+@contextmanager
+def saying_what_was_submitted(*ids: str) -> Iterator[None]:
+    """Say what goes on when Ctrl-C, or a cluster that cannot be heard any more, ends the following."""
+    with saying_what_goes_on(*ids):
+        try:
+            yield
+        except NotFound:
+            raise
+        except RaftsmanError as error:
+            say_problem(error)
+            say(f"  {', '.join(ids)} {_go_on(ids)} all the same (raftsman wait {' '.join(ids)}, or raftsman cancel …)")
+            raise click.exceptions.Exit(code_of_error(error)) from error
+
+
+def _go_on(ids: Sequence[str]) -> str:
+    return "goes on" if len(ids) == 1 else "go on"

@@ -10,8 +10,8 @@ import click
 from raftsman.cli import rows
 from raftsman.cli.exits import Code, CommandFailed
 from raftsman.cli.faults import saying_what_goes_on
-from raftsman.cli.options import connection_options, open_client
-from raftsman.cli.printing import FORMATS, output_option, print_lines, print_value
+from raftsman.cli.options import TASK_ID, NameOf, connection_options, open_client
+from raftsman.cli.printing import FORMATS, as_list, output_option, print_lines, print_value
 from raftsman.cli.words import out, plain, say, table, terminal_width
 from raftsman.client import Client, TaskFilters, is_ended
 from raftsman.wire.views import ContextView, ListView, MemberView, TaskView
@@ -29,6 +29,14 @@ class _Plurals(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or super().get_command(ctx, f"{cmd_name}s")
+
+
+def _states(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the states that are asked for, all of them known (a click callback)."""
+    for each in [] if value is None else value.split(","):
+        if each not in rows.STATES:
+            raise click.BadParameter(f"{each!r} is no state: there are {', '.join(rows.STATES)}", ctx, param)
+    return value
 
 
 @click.group(name="get", cls=_Plurals)
@@ -53,9 +61,9 @@ class _Selection:
 
 
 @command.command(name="tasks")
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("ids", nargs=-1, metavar="[ID]...", type=TASK_ID)
 @click.option("-l", "--label", metavar="KEY=VALUE[,…]", help="Tasks with these labels.")
-@click.option("--state", metavar="STATE[,…]", help="Tasks in one of these states.")
+@click.option("--state", metavar="STATE[,…]", callback=_states, help="Tasks in one of these states.")
 @click.option("--context", metavar="NAME", help="Tasks for this context.")
 @click.option("--node", metavar="NAME", help="Tasks that this node looks after.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
@@ -111,7 +119,7 @@ def _one_or_list(selection: _Selection) -> TaskView | ListView[TaskView]:
     found = list(selection.read())
     if len(selection.ids) == 1:
         return found[0]
-    return {"items": found, "next": None, "index": max((task["index"] for task in found), default=0)}
+    return as_list(found)
 
 
 def _watch(selection: _Selection, output: str) -> None:
@@ -154,7 +162,7 @@ class _Kind(Generic[Named]):
 
 
 @command.command(name="nodes")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=NameOf("node"))
 @output_option(*FORMATS)
 @connection_options
 def nodes(names: tuple[str, ...], *, output: str) -> None:
@@ -164,7 +172,7 @@ def nodes(names: tuple[str, ...], *, output: str) -> None:
 
 
 @command.command(name="contexts")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=NameOf("context"))
 @output_option(*FORMATS)
 @connection_options
 def contexts(names: tuple[str, ...], *, output: str) -> None:

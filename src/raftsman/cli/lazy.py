@@ -39,6 +39,20 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(self._lazy[cmd_name].module).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return what the first word names. Raises UsageError, which says what it may have meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches  # Click does this itself, for commands that are imported.
+
+            close = get_close_matches(args[0], self._lazy)
+            if not close:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {' or '.join(map(repr, close))}?", ctx) from error
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return what may stand next; commands from the table alone, so that nothing is imported at every Tab."""
         if incomplete.startswith("-"):

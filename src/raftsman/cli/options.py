@@ -5,19 +5,37 @@ context that all of them share, and the later one wins.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.types import StringParamType
 
 from raftsman.cli.exits import Code, CommandFailed
 from raftsman.cli.profile import Connection, InvalidConfig, resolve
+from raftsman.cli.words import is_terminal, say
 from raftsman.client import Client
 from raftsman.wire.durations import parse_duration_ms
 
 _META = "raftsman.connection."
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class NameOf(StringParamType):
+    """The name of one *kind* (``task``), as itself or as ``-o name`` prints it: ``tasks/ID``."""
+
+    def __init__(self, kind: str) -> None:
+        self._prefixes = (f"{kind}s/", f"{kind}/")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name alone."""
+        name = str(super().convert(value, param, ctx))
+        return name.partition("/")[2] if name.startswith(self._prefixes) else name
+
+
+TASK_ID = NameOf("task")
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -54,8 +72,9 @@ def open_client(*, timeout_s: float | None = None) -> Client:
     """Return the client for the cluster that options, environment and file name."""
     found = given_connection()
     try:
+        on_wait = say if is_terminal(sys.stderr) else None
         if timeout_s is None:
-            return Client(found.addresses, token=found.token, ca=found.ca)
+            return Client(found.addresses, token=found.token, ca=found.ca, on_wait=on_wait)
         return Client(found.addresses, token=found.token, ca=found.ca, timeout_s=timeout_s)
     except ValueError as error:
         raise InvalidConfig(str(error)) from error

@@ -4,6 +4,7 @@ JSON is read as YAML here, which contains it but for its tabs.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -36,6 +37,7 @@ class Places:
         return self._places[where]
 
 
+@lru_cache(maxsize=1)  # The faults of a file are looked up one after the other.
 def places_in(text: str) -> list[Places]:
     """Return the places of every document that is not empty; of none when the text cannot be read."""
     yaml = YAML(typ="safe", pure=True)

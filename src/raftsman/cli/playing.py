@@ -21,31 +21,63 @@ if TYPE_CHECKING:
     from raftsman.node.playground.news import News, NodeGone
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOCK = "lock"
 
 
 @contextmanager
 def folder(directory: Path | None, *, prefix: str) -> Iterator[Path]:
-    """Yield *directory*, held for us alone, or a temporary folder that is removed unless the command fails.
+    """Yield *directory*, or a temporary folder that is removed unless the command fails; either is held for us alone.
 
     Raises CommandFailed when another command holds the directory.
     """
     if directory is not None:
-        with _held(directory.absolute()) as held:
-            yield held
+        with held(directory.absolute()) as place:
+            yield place
         return
     try:
         made = Path(tempfile.mkdtemp(prefix=prefix))
     except OSError as error:
         raise CommandFailed(f"no temporary folder can be made: {error}") from error
-    try:
-        yield made
-    except CommandFailed:
-        say(f"the files are kept, the logs (*.log) among them: {made}")
-        raise
-    except BaseException:
+    with held(made):  # Whoever reads its name in a terminal may try it with --dir.
+        try:
+            yield made
+        except CommandFailed:
+            say(f"the files are kept, the logs (*.log) among them: {made}")
+            raise
+        except BaseException:
+            _remove(made)
+            raise
         _remove(made)
-        raise
-    _remove(made)
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[Path]:
+    """Yield *directory*, made if need be and held for us alone. Raises CommandFailed when another command holds it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CommandFailed(f"the folder {directory} cannot be used: {error.strerror}") from error
+    try:
+        _lock(descriptor, directory)
+        yield directory
+    finally:
+        os.close(descriptor)
+
+
+def is_held(directory: Path) -> bool:
+    """Return whether a command that runs holds *directory*."""
+    try:
+        descriptor = os.open(directory / _LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager
@@ -127,20 +159,12 @@ def _gone(news: "NodeGone", logs: Path) -> str:
     return f"{what}. {news.running} of {news.of} nodes run, which is no majority: nothing can be accepted"
 
 
-@contextmanager
-def _held(directory: Path) -> Iterator[Path]:
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise CommandFailed(f"the folder {directory} cannot be used: {error.strerror}") from error
+def _lock(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Ends with this process, however it ends.
-        yield directory
     except BlockingIOError:
-        raise CommandFailed(f"another raftsman dev runs in {plain(directory)}", Code.CONFLICT) from None
-    finally:
-        os.close(descriptor)
+        what = f"another raftsman dev runs in {plain(directory)}: end it, or name another folder with --dir"
+        raise CommandFailed(what, Code.CONFLICT) from None
 
 
 def _remove(directory: Path) -> None:

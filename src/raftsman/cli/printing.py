@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from raftsman.cli.words import out
+from raftsman.wire.views import ListView, TaskView
 
 FORMATS = ("table", "wide", "json", "yaml", "jsonl", "name")
 
@@ -33,6 +34,11 @@ def print_value(value: object, output: str) -> None:
         out(_yaml(value).rstrip("\n"))
     else:
         out(json.dumps(value, ensure_ascii=False, indent=2 if output == "json" else None))
+
+
+def as_list(tasks: list[TaskView]) -> ListView[TaskView]:
+    """Return several tasks as one document, in the shape of the API's lists."""
+    return {"items": tasks, "next": None, "index": max((task["index"] for task in tasks), default=0)}
 
 
 def print_lines(values: Iterable[Mapping[str, Any]]) -> None:

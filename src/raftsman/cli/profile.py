@@ -17,6 +17,7 @@ from typing import Any
 
 from raftsman.cli.exits import Code, CommandFailed
 from raftsman.client import DEFAULT_ADDRESS
+from raftsman.exchange import checked_address
 
 _KEYS = frozenset({"addresses", "token_file", "ca"})
 
@@ -44,7 +45,7 @@ def resolve(environment: Mapping[str, str], *, profile: str | None = None, addre
     """
     chosen = _profile(config_path(environment), profile)
     given = address or environment.get("RAFTSMAN_ADDRESS")
-    addresses = _split(given) if given else tuple(_strings(chosen, "addresses"))
+    addresses = _split(given) if given else tuple(chosen.get("addresses", ()))
     ca = chosen.get("ca")
     return Connection(
         addresses=addresses or (DEFAULT_ADDRESS,),
@@ -81,6 +82,10 @@ def _profile(place: tuple[Path, bool], name: str | None) -> Mapping[str, Any]:
     chosen: dict[str, Any] = profiles[wanted]
     if unknown := sorted(chosen.keys() - _KEYS):
         raise InvalidConfig(f"{path}: [profiles.{wanted}] has unknown keys: {', '.join(unknown)}")
+    try:
+        _check_addresses(chosen.get("addresses", []))
+    except ValueError as error:
+        raise InvalidConfig(f"{path}: [profiles.{wanted}] addresses: {error}") from error
     return chosen
 
 
@@ -108,8 +113,8 @@ def _split(addresses: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in addresses.split(",") if each.strip())
 
 
-def _strings(chosen: Mapping[str, Any], key: str) -> list[str]:
-    value = chosen.get(key, [])
+def _check_addresses(value: object) -> None:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise InvalidConfig(f"{key} in the profile must be a list of strings")
-    return value
+        raise ValueError("this must be a list of strings")
+    for address in value:
+        checked_address(address)

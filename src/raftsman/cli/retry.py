@@ -5,14 +5,14 @@ import sys
 import click
 
 from raftsman.cli.exits import code_of_task
-from raftsman.cli.faults import saying_what_goes_on
+from raftsman.cli.faults import saying_what_was_submitted
 from raftsman.cli.following import follow_task
-from raftsman.cli.options import connection_options, open_client
+from raftsman.cli.options import TASK_ID, connection_options, open_client
 from raftsman.cli.words import is_terminal, out
 
 
 @click.command(name="retry")
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="ID", type=TASK_ID)
 @click.option("--id", "new_id", metavar="ID", help="The new task's id; the same id again is the same retry.")
 @click.option("--follow/--detach", default=None, help="Stream the output, or print the id only (off a terminal).")
 @connection_options
@@ -29,6 +29,6 @@ def command(task_id: str, *, new_id: str | None, follow: bool | None) -> None:
     if not follow:
         out(task["taskId"])
         return
-    with saying_what_goes_on(task["taskId"]):
+    with saying_what_was_submitted(task["taskId"]):
         ended = follow_task(client, task["taskId"])
     raise click.exceptions.Exit(code_of_task(ended))

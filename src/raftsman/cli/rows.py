@@ -1,11 +1,14 @@
 """Tables of tasks, nodes, contexts and events: which columns, and what stands in them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from raftsman.cli.words import aligned, paint_state, plain, seconds_since, span, table, terminal_width, width_of
 from raftsman.wire.views import ContextView, EventView, MemberView, TaskView
+
+ENDED = ("completed", "failed", "cancelled")
+STATES = ("queued", "assigned", "running", *ENDED)
 
 TASK_COLUMNS = ["ID", "STATE", "CONTEXT", "NODE", "ATTEMPT", "AGE", "EXIT", "REASON"]
 WIDE_TASK_COLUMNS = [*TASK_COLUMNS[:-1], "TYPE", "NAMESPACE", "IMAGE", "PRIORITY", "CAUSE", "LABELS", "REASON"]
@@ -40,7 +43,12 @@ def task_row(task: TaskView, *, wide: bool = False) -> list[str]:
 
 def state_of(task: TaskView) -> str:
     """Return the state, and what else is true, in a word: ``running (stopping)``."""
-    return task["state"] + (f" ({', '.join(task['conditions'])})" if task["conditions"] else "")
+    return with_conditions(task["state"], task["conditions"])
+
+
+def with_conditions(text: str, conditions: Sequence[str]) -> str:
+    """Return *text*, and the conditions behind it if there are any."""
+    return f"{text} ({', '.join(conditions)})" if conditions else text
 
 
 def reason_of(task: TaskView) -> str:
@@ -83,10 +91,35 @@ def context_row(context: ContextView) -> list[str]:
 def event_row(event: EventView) -> list[str]:
     """Return the cells of one event."""
     change = event["to"] if event["from"] in (None, event["to"]) else f"{event['from']} → {event['to']}"
-    conditions = f" ({', '.join(event['conditions'])})" if event["conditions"] else ""
     reason = ": ".join(each for each in (event["cause"], event["reason"]) if each)
-    cells = [event["at"], event["taskId"], event["attempt"] or "", change + conditions, event["node"], reason]
+    change = with_conditions(change, event["conditions"])
+    cells = [event["at"], event["taskId"], event["attempt"] or "", change, event["node"], reason]
     return [plain(cell) for cell in cells]
+
+
+def event_rows(events: Iterable[EventView]) -> Iterator[list[str]]:
+    """Yield the cells of each event that shows something new; where only Pods were counted, the counts."""
+    last: dict[str, EventView] = {}
+    for event in events:
+        row, before = event_row(event), last.get(event["taskId"])
+        last[event["taskId"]] = event
+        if event["to"] in ENDED:
+            del last[event["taskId"]]
+        if before is not None and _stands_the_same(before, event):
+            counts = event["job"]
+            if counts is None or counts == before["job"]:
+                continue
+            row[-1] = f"Pods: {', '.join(f'{count} {name}' for name, count in counts.items())}"
+        yield row
+
+
+def _stands_the_same(before: EventView, event: EventView) -> bool:
+    """Return whether all that a row shows has stayed; a reason that has only gone leaves nothing to show."""
+    facts = [(each["attempt"], each["to"], each["conditions"], each["node"]) for each in (before, event)]
+    return facts[0] == facts[1] and (event["cause"], event["reason"]) in (
+        (None, None),
+        (before["cause"], before["reason"]),
+    )
 
 
 def task_table(rows: list[list[str]], columns: list[str]) -> list[str]:

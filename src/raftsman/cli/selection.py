@@ -1,7 +1,8 @@
-"""The selected profile of the client's configuration, lent to ``raftsman dev`` while it runs.
+"""The selected profile of the client's configuration, lent to one ``raftsman dev`` while it runs.
 
 Everything that is needed to put the file back stands in the file itself, as comments, so that a ``dev`` that was
-killed leaves nothing that the next one could not undo. Reading the file is ``profile``.
+killed leaves nothing that the next one could not undo. A second one does not get the profile while the first runs:
+the commands of other terminals would go to another cluster all at once. Reading the file is ``profile``.
 """
 
 import os
@@ -11,10 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from raftsman.cli.playing import is_held
 from raftsman.cli.profile import InvalidConfig, config_path
 
 _OURS = "  # raftsman dev"
 _HIDDEN = "#raftsman dev# "
+
+
+class ProfileTaken(Exception):
+    """The configuration is lent to another ``dev``, which runs; the text says where."""
 
 
 def selecting(text: str, name: str, table: Sequence[str]) -> str:
@@ -27,28 +33,46 @@ def selecting(text: str, name: str, table: Sequence[str]) -> str:
         f"{_HIDDEN}{line}" if hides else line for line, hides in zip(lines, _contradicting(lines, name), strict=True)
     ]
     ours = [f'profile = "{name}"{_OURS}', *kept, *(f"{line}{_OURS}" for line in table)]
-    made = "\n".join(ours) + "\n"
+    made = _text(ours)
     _check(made, before=deselected(text), name=name)
     return made
 
 
 def deselected(text: str) -> str:
-    """Return what ``selecting`` was given; a text that it did not make comes back as it is."""
-    lines = [line.removeprefix(_HIDDEN) for line in text.splitlines() if not line.endswith(_OURS)]
-    return "\n".join(lines) + "\n" if lines else ""
+    """Return what ``selecting`` was given; a text that it did not make comes back as it is.
+
+    What somebody has written meanwhile goes before what was hidden when the two contradict each other.
+    """
+    lines = [line for line in text.splitlines() if not line.endswith(_OURS)]
+    back = [line.removeprefix(_HIDDEN) for line in lines]
+    unselected = [shown for shown, line in zip(back, lines, strict=True) if shown == line or not _selects(shown)]
+    made = [_text(each) for each in (back, unselected, lines)]
+    return next((each for each in made if _is_toml(each)), made[0])
+
+
+def holder(text: str, name: str) -> Path | None:
+    """Return the folder of the ``dev`` to which *text* is lent as the profile *name*; None: to none."""
+    ours = _text([line for line in text.splitlines() if line.endswith(_OURS)])
+    try:
+        return Path(tomllib.loads(ours)["profiles"][name]["token_file"]).parent
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 @contextmanager
 def selected_profile(environment: Mapping[str, str], name: str, table: Sequence[str]) -> Iterator[Path]:
     """Lend the client's configuration to a profile; yield the file.
 
-    Raises InvalidConfig when the file cannot be changed without breaking it.
+    The caller holds the folder of its token file, by which others see that it runs. Raises ProfileTaken, and
+    InvalidConfig when the file cannot be changed without breaking it.
     """
     path, _ = config_path(environment)
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    before = _read(path)
     try:
-        text = selecting(before or "", name, table)
+        before = _read(path) or ""
+        if (other := holder(before, name)) is not None and is_held(other):
+            raise ProfileTaken(f"{path}: the profile {name} is that of the raftsman dev in {other} until it ends")
+        text = selecting(before, name, table)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, text)
     except (ValueError, OSError) as error:
@@ -56,14 +80,16 @@ def selected_profile(environment: Mapping[str, str], name: str, table: Sequence[
     try:
         yield path
     finally:
-        _restore(path, table, made)
+        _restore(path, name, holder(text, name), made)
 
 
-def _restore(path: Path, table: Sequence[str], made: Sequence[Path]) -> None:
+def _restore(path: Path, name: str, own: Path | None, made: Sequence[Path]) -> None:
     now = _read(path)
-    if now is None or not all(f"{line}{_OURS}" in now for line in table):
-        return  # Somebody else has it now, another dev perhaps.
+    if now is None or holder(now, name) not in (own, None):
+        return  # Somebody has removed it, or another dev has it now.
     text = deselected(now)
+    if text == now:
+        return  # Somebody has taken out all that was ours.
     if text:
         _write(path, text)
         return
@@ -81,9 +107,12 @@ def _contradicting(lines: Sequence[str], name: str) -> Iterator[bool]:
         bare = line.strip()
         if bare.startswith("["):
             table = bare.partition("#")[0].strip()
-        key = bare.partition("=")[0].strip()
         of_that_name = table in (f"[profiles.{name}]", f'[profiles."{name}"]')
-        yield of_that_name or (not table and key in ("profile", '"profile"'))
+        yield of_that_name or (not table and _selects(line))
+
+
+def _selects(line: str) -> bool:
+    return line.partition("=")[0].strip() in ("profile", '"profile"')
 
 
 def _check(text: str, *, before: str, name: str) -> None:
@@ -97,6 +126,18 @@ def _others(config: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[
     profiles = config.get("profiles", {})
     rest = {key: value for key, value in config.items() if key not in ("profile", "profiles")}
     return rest, {key: value for key, value in profiles.items() if key != name}
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def _read(path: Path) -> str | None:

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,38 @@ class InvalidFile(CommandFailed):
         self.column = column
 
 
-def read_specs(file: str) -> list[Json]:
+@dataclass(frozen=True, slots=True)
+class FileTask:
+    """A task that a file holds; *number* counts the file's tasks from 1, *of* is how many there are."""
+
+    spec: Json
+    file: str
+    text: str
+    number: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """What to call the task as long as it has no id."""
+        return f"{self.file} (task {self.number})" if self.of > 1 else self.file
+
+    def where(self, pointer: str) -> str:
+        """Return the place of what *pointer* names: ``FILE:LINE:COLUMN``, or words when the line cannot be told."""
+        from raftsman.cli.places import places_in  # Only a fault needs it.
+
+        places = places_in(self.text)
+        if len(places) != self.of:
+            return f"{self.name}: {pointer}" if pointer else self.name
+        line, column = places[self.number - 1].find(pointer)
+        return f"{self.file}:{line}:{column}"
+
+
+def read_tasks(file: str) -> list[FileTask]:
     """Return the tasks of a file, or of stdin when *file* is ``-``. Raises InvalidFile."""
     name, text = read_text(file)
-    return [_checked(name, document) for document in documents_in(name, text, is_json=is_json(file, text))]
+    documents = documents_in(name, text, is_json=is_json(file, text))
+    specs = [_checked(name, document) for document in documents]
+    return [FileTask(spec, name, text, number, len(specs)) for number, spec in enumerate(specs, 1)]
 
 
 def read_text(file: str) -> tuple[str, str]:

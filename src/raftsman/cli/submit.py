@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from raftsman.cli.exits import Code, code_of_error, code_of_task
-from raftsman.cli.faults import say_problem, saying_what_goes_on
+from raftsman.cli.faults import say_problem, saying_what_was_submitted
 from raftsman.cli.following import follow_task
 from raftsman.cli.options import connection_options, duration_ms, label_pairs, open_client
-from raftsman.cli.words import is_terminal, out, say
+from raftsman.cli.specfile import FileTask, read_tasks
+from raftsman.cli.words import is_terminal, out, plain, say
 from raftsman.client import Client
 from raftsman.errors import Conflict, InvalidSpec, RaftsmanError
 from raftsman.ulid import new_task_id
@@ -29,7 +30,13 @@ class _WithCommand(click.Command):
         if "--" in args:
             place = args.index("--")
             args, ctx.meta[_COMMAND] = args[:place], args[place + 1 :]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if _COMMAND in ctx.meta or error.possibilities:
+                raise
+            hint = "When it belongs to the command of the task, write -- before that command."
+            raise click.UsageError(f"{error.message} {hint}", ctx) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +129,8 @@ def command(files: tuple[str, ...], *, follow: bool | None, task_exit_code: bool
     raise click.exceptions.Exit(_follow_all(client, submitted, code, task_exit_code=task_exit_code))
 
 
-def _specs(files: tuple[str, ...], given: Json) -> list[tuple[str, Json]]:
-    """Return the tasks with their origins, as files or options name them."""
+def _specs(files: tuple[str, ...], given: Json) -> list[tuple[FileTask | None, Json]]:
+    """Return the tasks, those of files with their origins."""
     words = tuple(click.get_current_context().meta.get(_COMMAND, ()))
     options = JobOptions(command=words, **given)
     if files and options.any_given:
@@ -131,17 +138,12 @@ def _specs(files: tuple[str, ...], given: Json) -> list[tuple[str, Json]]:
     if not files:
         if options.context is None or options.image is None:
             raise click.UsageError("name a FILE, or --context and --image")
-        return [("", options.spec())]
+        return [(None, options.spec())]
 
-    from raftsman.cli.specfile import read_specs
-
-    specs = [(file, spec) for file in files for spec in read_specs(file)]
-    return [
-        (f"{file} (task {number})" if len(specs) > 1 else file, spec) for number, (file, spec) in enumerate(specs, 1)
-    ]
+    return [(task, task.spec) for file in files for task in read_tasks(file)]
 
 
-def _submit_all(client: Client, specs: list[tuple[str, Json]]) -> tuple[list[TaskView], int]:
+def _submit_all(client: Client, specs: list[tuple[FileTask | None, Json]]) -> tuple[list[TaskView], int]:
     """Submit one task after the other; what is wrong with one of them does not keep the others out."""
     submitted: list[TaskView] = []
     code: int = Code.DONE
@@ -150,9 +152,9 @@ def _submit_all(client: Client, specs: list[tuple[str, Json]]) -> tuple[list[Tas
         try:
             submitted.append(client.submit({**spec, "taskId": task_id}))
         except (InvalidSpec, Conflict) as problem:
-            if origin:
-                say(f"{origin}:")
-            say_problem(problem)
+            if origin and not problem.errors:
+                say(f"{plain(origin.name)}:")
+            say_problem(problem, where=origin.where if origin else str)
             code = code or code_of_error(problem)
         except (RaftsmanError, KeyboardInterrupt) as error:
             for task in submitted:
@@ -166,7 +168,7 @@ def _submit_all(client: Client, specs: list[tuple[str, Json]]) -> tuple[list[Tas
 def _follow_all(client: Client, submitted: list[TaskView], code: int, *, task_exit_code: bool) -> int:
     """Follow the tasks one after the other; return the first exit code that is not 0."""
     for place, task in enumerate(submitted):
-        with saying_what_goes_on(*(each["taskId"] for each in submitted[place:])):
+        with saying_what_was_submitted(*(each["taskId"] for each in submitted[place:])):
             ended = follow_task(client, task["taskId"])
         own = ended["exitCode"]
         uses_own = task_exit_code and own is not None and own >= 0 and ended["state"] != "cancelled"

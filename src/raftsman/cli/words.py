@@ -27,7 +27,7 @@ _COLOURS = {
 }
 
 
-def out(text: str = "") -> None:
+def out(text: str | bytes = "") -> None:
     """Write a line of data to stdout; end the command quietly when nobody reads it any more."""
     try:
         click.echo(text)
@@ -35,6 +35,11 @@ def out(text: str = "") -> None:
         # What is still buffered would raise again when the interpreter flushes at its exit.
         _discard_the_rest(sys.stdout)
         raise click.exceptions.Exit(Code.PIPE_CLOSED) from None
+
+
+def out_unchanged(text: str) -> None:
+    """Write a line of a task's own output: to a program, the very bytes that the API gave."""
+    out(text if is_terminal(sys.stdout) else text.encode(errors="replace"))
 
 
 def say(text: str) -> None:

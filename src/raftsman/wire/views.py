@@ -127,11 +127,37 @@ class LeaderView(TypedDict):
     leader: str
 
 
+class HeldAttemptView(TypedDict):
+    """An attempt that has not ended: which node looks after it, and what it waits for."""
+
+    number: int
+    node: str
+    context: str | None
+    """None for a task that runs on the node itself."""
+    conditions: list[str]
+    reason: str | None
+    """What it waits for, or what happened to it last."""
+    cause: str | None
+    """What it would have failed of, if that lasts or if it is being stopped."""
+    nodes: list[NodeReasonView]
+    """Who cannot take it over; told when its own node does not answer, or is cut off from its context."""
+
+
 class ExplainView(TypedDict):
-    """Where a task would run now, or why nowhere; and everything that is excluded, also when it can be placed."""
+    """Where a task would run now, or why nowhere; and everything that is excluded, also when it can be placed.
+
+    Of a task that has a node, or has ended, all but ``state`` and ``attempt`` says what would be if it were tried
+    again.
+    """
 
     taskId: str | None
     """None for a task that was only planned and names no id."""
+    state: str | None
+    """None for a task that was only planned."""
+    attempt: HeldAttemptView | None
+    """Who looks after the task; None while nobody does."""
+    leader: str | None
+    """None when the answering node knows no leader: nothing is placed until there is one, and this may be old."""
     placeable: bool
     best: BestView | None
     waiting: WaitingView | None
