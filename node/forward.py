@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import aiohttp
+from yarl import URL
 
 FORWARDED_BY = "Raftsman-Forwarded-By"
 MADE_ID = "Raftsman-Made-Id"
@@ -154,7 +155,7 @@ class Forwarder:
         assert self._handing is not None
         sent = self._sent(headers)
         async with self._handing.request(
-            method, url + path, headers=sent, data=body or None, allow_redirects=False
+            method, _address(url, path), headers=sent, data=body or None, allow_redirects=False
         ) as response:
             return Forwarded(response.status, response.headers, await response.read())
 
@@ -172,7 +173,7 @@ class Forwarder:
             async with asyncio.timeout(CONNECT_TIMEOUT_S + ANSWER_TIMEOUT_S):
                 assert self._relaying is not None
                 sent = self._sent(headers)
-                answer = await self._relaying.get(url + path, headers=sent, allow_redirects=False)
+                answer = await self._relaying.get(_address(url, path), headers=sent, allow_redirects=False)
             async with answer:
                 yield answer
         finally:
@@ -180,6 +181,11 @@ class Forwarder:
 
     def _sent(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {**headers, FORWARDED_BY: self._node}
+
+
+def _address(url: str, path: str) -> URL:
+    """Return *path* at *url* as it came: %2e%2e is a task's bad name, and not the way to another address."""
+    return URL(url + path, encoded=True)
 
 
 def _session(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:

@@ -82,6 +82,16 @@ async def test_the_leader_gets_the_request_and_its_answer_comes_back() -> None:
     assert answer.body == b"/v1/tasks?x=1 beta Bearer t b'{}'"
 
 
+@pytest.mark.parametrize("path", ["/v1/tasks/%2e%2e/cancel", "/v1/tasks/a%2Fb/cancel?x=%20", "/v1/tasks/a%23b/cancel"])
+async def test_a_path_is_handed_on_as_it_came(path: str) -> None:
+    async def told(request: web.Request) -> web.Response:
+        return web.Response(text=request.raw_path)
+
+    async with node(told) as url, forwarder(lambda: url) as forward, forward.relay(url, path, {}) as relayed:
+        assert (await forward.to_leader("POST", path, {}, b"{}")).body.decode() == path
+        assert await relayed.text() == path
+
+
 async def test_a_redirect_is_an_answer_and_not_followed() -> None:
     async with node(_redirect) as url, forwarder(lambda: url) as forward:
         assert (await forward.to_leader("POST", "/v1/tasks", {}, b"{}")).status == 307

@@ -198,16 +198,15 @@ async def test_an_expectation_that_cannot_be_met_is_refused_in_a_problem(node: O
 
 
 async def test_without_a_descriptor_connections_wait_and_the_log_says_so_once_a_second(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    node: OneNode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with one_node(tmp_path) as node:
-        with ExitStack() as stack:
-            waiting = [stack.enter_context(socket.socket()) for _ in range(20)]
-            stack.enter_context(no_descriptor_left())
-            for each in waiting:
-                each.connect(("127.0.0.1", node.port))
-            await asyncio.sleep(2.5)
-            assert 1 <= caplog.text.count("socket.accept() out of system resource") <= 3
-        await asyncio.sleep(1.1)
-        async with node.session.get(f"{node.url}/livez") as answer:
-            assert answer.status == 200
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(socket.socket()) for _ in range(20)]
+        stack.enter_context(no_descriptor_left())
+        for each in waiting:
+            each.connect(("127.0.0.1", node.port))
+        await asyncio.sleep(2.5)
+    assert 1 <= caplog.text.count("socket.accept() out of system resource") <= 3
+    await asyncio.sleep(1.1)
+    async with node.session.get(f"{node.url}/livez") as answer:
+        assert answer.status == 200
