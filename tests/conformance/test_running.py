@@ -237,8 +237,12 @@ async def test_a_job_whose_service_account_is_missing_makes_no_pod_and_events_sa
 async def test_events_tell_the_life_of_a_pod(kube: Target, name: str) -> None:
     job = await kube.create(manifest(name, "true"))
     await kube.ended(name)
-    about_job = await kube.client.list_events(kube.namespace, job["metadata"]["uid"])
-    assert {event["reason"] for event in about_job} == {"SuccessfulCreate", "Completed"}
+
+    async def both() -> list[Json] | None:  # They are written beside the Job's status, and may come after it.
+        events = await kube.client.list_events(kube.namespace, job["metadata"]["uid"])
+        return events if {event["reason"] for event in events} == {"SuccessfulCreate", "Completed"} else None
+
+    about_job = await until(both, "both Events")
     pod = await kube.pod_of(name)
     created = next(event for event in about_job if event["reason"] == "SuccessfulCreate")
     assert created["message"] == f"Created pod: {pod['metadata']['name']}"
