@@ -26,6 +26,6 @@ def _job_uids(kubeconfig: Path, context: str, namespace: str) -> dict[str, str]:
         headers={"Authorization": f"Bearer {user['token']}"},
     )
     tls = ssl.create_default_context(cadata=authority)
-    with urllib.request.urlopen(request, timeout=ANSWER_S, context=tls) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=ANSWER_S, context=tls) as answer:  # noqa: S310 — as above.
         items = json.loads(answer.read())["items"]
     return {item["metadata"]["name"]: item["metadata"]["uid"] for item in items}

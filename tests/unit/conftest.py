@@ -30,12 +30,17 @@ def api() -> Iterator[FakeApi]:
 
 
 @pytest.fixture
-def run(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return what runs a command against *api*."""
+def at_api(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands of this process ask *api*, whatever the machine's own settings are."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("RAFTSMAN_ADDRESS", api.url)
     for name in ("RAFTSMAN_CONFIG", "RAFTSMAN_TOKEN", "RAFTSMAN_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def run(at_api: None, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return what runs a command against *api*."""
 
     def run_it(*arguments: str) -> Outcome:
         code = main(arguments)

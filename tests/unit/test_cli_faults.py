@@ -4,7 +4,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,12 +28,6 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with FakeApi() as fake:
-        yield fake
-
-
-@pytest.fixture
 def environment(api: FakeApi, tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAFTSMAN_")}
     addresses = f"{free_address()},{api.url}"
@@ -41,12 +35,7 @@ def environment(api: FakeApi, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("RAFTSMAN_ADDRESS", api.url)
-    for name in ("RAFTSMAN_CONFIG", "RAFTSMAN_TOKEN", "RAFTSMAN_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
+def run(at_api: None, capsys: pytest.CaptureFixture[str]) -> Run:
     def run_it(*arguments: str) -> tuple[int, str]:
         return main(arguments), capsys.readouterr().err
 

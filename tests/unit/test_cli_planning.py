@@ -1,7 +1,7 @@
 """``explain``, ``plan`` and ``retry``: what would happen, and once more."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,18 +24,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with FakeApi() as fake:
-        yield fake
-
-
-@pytest.fixture
-def run(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(at_api: None, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command against *api*; return its exit code and what it wrote."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("RAFTSMAN_ADDRESS", api.url)
-    for name in ("RAFTSMAN_CONFIG", "RAFTSMAN_TOKEN", "RAFTSMAN_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
 
     def run_it(*arguments: str) -> tuple[int, str, str]:
         code = main(arguments)
