@@ -5,7 +5,7 @@ Objects are plain JSON dictionaries, as the API server sends them (pruned in the
 decides anything: that is ``reconcile``.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -132,7 +132,7 @@ class Jobs(Protocol):
 
     def read_log(
         self, namespace: str, pod: str, container: str, *, since: str = "", follow: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield chunks of the container's output, each line behind its RFC 3339 timestamp.
 
         *since* is an RFC 3339 instant, of which Kubernetes heeds the whole seconds only. The end of the

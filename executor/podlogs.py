@@ -9,6 +9,7 @@ so the lines read before come again; ``_Place`` knows them by time and number. W
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ class _Came:
     """What one read brought."""
 
     something: bool  # Bytes came, though perhaps only known ones.
-    error: KubernetesError | None  # None: the stream ended, or went silent while followed.
+    error: KubernetesError | None  # None: the stream ended, or nothing was heard of it for long.
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +159,9 @@ class _ContainerLog:
         something, error = False, None
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._idle_s) as idle:
-                async for chunk in self._jobs.read_log(*self._source, since=self._place.since, follow=follow):
+            stream = self._jobs.read_log(*self._source, since=self._place.since, follow=follow)
+            async with asyncio.timeout(self._idle_s) as idle, contextlib.aclosing(stream) as chunks:
+                async for chunk in chunks:
                     self.has_begun = True
                     idle.reschedule(loop.time() + self._idle_s)
                     something = something or bool(chunk)

@@ -165,8 +165,9 @@ class KubernetesJobs:
         """Yield chunks of the container's output, each line behind its RFC 3339 timestamp.
 
         A container that has not started yet is Denied (400), a Pod that is gone NotFound. A followed output waits for
-        its turn, and yields an empty chunk when that has come. One that is silent for a minute ends: kubelets drop the
-        follower when they rotate, without an end. One that others wait for is Unreachable, reason ``GaveWay``.
+        its turn, and yields an empty chunk when that has come. One that is silent for a minute is Unreachable, reason
+        ``Timeout``: kubelets drop the follower when they rotate, without an end. One that others wait for is it, too,
+        reason ``GaveWay``.
         """
         query = [("container", container), ("timestamps", "true")]
         query += [("sinceTime", since)] if since else []
@@ -188,17 +189,12 @@ class KubernetesJobs:
                     yield chunk
 
     async def _followed(self, call: Call, turn: Turn) -> AsyncGenerator[bytes, None]:
-        started = False
         async with contextlib.aclosing(self._transport.log(call, follow=True)) as chunks:
             try:
                 async for chunk in during(turn, chunks):
-                    started = True
                     yield chunk
             except GaveWay:
                 raise Unreachable("others waited to be followed", reason="GaveWay") from None
-            except Unreachable as error:
-                if not (started and error.reason == "Timeout"):
-                    raise
 
     def mirror(self, namespace: str, selector: str, on_change: Callable[[], None]) -> Mirror:
         """Return the mirror of what *selector* matches, started when it was not.

@@ -8,7 +8,7 @@ where calls go wrong. Time is the running loop's (``virtual_time``).
 import asyncio
 import copy
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -404,7 +404,7 @@ class FakeJobs:
 
     async def read_log(
         self, namespace: str, pod: str, container: str, *, since: str = "", follow: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         await self._link.call("log", lambda: None)
         while True:
             found = self._context.pod_named(pod)

@@ -221,9 +221,13 @@ async def test_an_output_is_handed_on_byte_by_byte(bench: Bench) -> None:
     assert request.query == {"container": "task", "timestamps": "true", "sinceTime": "2026-01-01T00:00:00.5+01:00"}
 
 
-async def test_a_followed_output_that_falls_silent_ends(bench: Bench) -> None:
+async def test_a_followed_output_that_falls_silent_has_not_come_to_its_end(bench: Bench) -> None:
     bench.server.script("GET", LOG, Stream([b"one\n"], then="silence"))
-    assert await read(bench, follow=True) == b"one\n"
+    chunks = bench.jobs.read_log("batch", "p", "task", follow=True)
+    assert [await anext(chunks), await anext(chunks)] == [b"", b"one\n"]
+    with pytest.raises(Unreachable) as caught:
+        await anext(chunks)
+    assert caught.value.reason == "Timeout"
     assert bench.server.received("GET", LOG)[0].query["follow"] == "true"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +36,7 @@ class ScriptedLog:
 
     async def read_log(
         self, namespace: str, pod: str, container: str, *, since: str = "", follow: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         assert (namespace, pod, container) == ("batch", "task-t-1-abcde", "task")
         self.asked.append((since, follow))
         for step in self.play(since):
@@ -270,7 +270,7 @@ async def test_a_stream_that_falls_silent_is_opened_anew() -> None:
     class Silent(ScriptedLog):
         async def read_log(
             self, namespace: str, pod: str, container: str, *, since: str = "", follow: bool = False
-        ) -> AsyncIterator[bytes]:
+        ) -> AsyncGenerator[bytes, None]:
             self.asked.append((since, follow))
             yield ABC
             if len(self.asked) == 1:
@@ -445,12 +445,20 @@ async def test_a_stream_that_fell_silent_before_its_pod_was_gone_may_lack_its_en
 
         async def read_log(
             self, namespace: str, pod: str, container: str, *, since: str = "", follow: bool = False
-        ) -> AsyncIterator[bytes]:
+        ) -> AsyncGenerator[bytes, None]:
             async for step in super().read_log(namespace, pod, container, since=since, follow=follow):
                 yield step
             await asyncio.Event().wait()
 
     assert end_of(await captured(Silent([]), follows=99, idle_s=0.01)).end == "truncated"
+
+
+async def test_a_stream_that_the_client_gave_up_for_its_silence_may_lack_its_end() -> None:
+    silent = Unreachable("no answer within 60 s", reason="Timeout")
+    seen = await captured(ScriptedLog([[ABC, silent], [POD_NOT_FOUND]]), follows=99)
+    assert end_of(seen).end == "truncated"
+    resumed = ScriptedLog([[ABC, silent], [ABC], [POD_NOT_FOUND]])
+    assert end_of(await captured(resumed, follows=99)).end == "complete"
 
 
 async def test_an_output_that_was_abandoned_is_not_followed_any_longer() -> None:
@@ -465,7 +473,7 @@ async def test_a_last_read_that_falls_silent_is_given_up() -> None:
     class Hanging(ScriptedLog):
         async def read_log(
             self, namespace: str, pod: str, container: str, *, since: str = "", follow: bool = False
-        ) -> AsyncIterator[bytes]:
+        ) -> AsyncGenerator[bytes, None]:
             self.asked.append((since, follow))
             await asyncio.Event().wait()
             yield b""

@@ -1,7 +1,7 @@
 """The executor as a whole: real workers and deeds against a log and contexts that misbehave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ class TornJobs(FakeJobs):
 
     def read_log(
         self, namespace: str, pod: str, container: str, *, since: str = "", follow: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         if not self.torn:
             self.torn = True
             raise ZeroDivisionError
