@@ -14,12 +14,7 @@ from typing import assert_never
 import msgspec
 
 from raftsman.executor import podstatus
-from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, NoTurn, Unreachable
-from raftsman.executor.manifest import build_job, is_earlier, job_name
-from raftsman.executor.moments import Moment
-from raftsman.executor.outcome import create_refusal, unbuildable
-from raftsman.executor.output import Output
-from raftsman.executor.reconcile import (
+from raftsman.executor.actions import (
     Action,
     Clear,
     Conclude,
@@ -29,9 +24,15 @@ from raftsman.executor.reconcile import (
     DeletePod,
     Notes,
     ReadEvents,
+    Release,
     Tell,
-    obstacle,
 )
+from raftsman.executor.jobs import AlreadyExists, Conflict, Denied, Jobs, Json, KubernetesError, NoTurn, Unreachable
+from raftsman.executor.manifest import build_job, is_earlier, job_name
+from raftsman.executor.moments import Moment
+from raftsman.executor.outcome import create_refusal, release_refusal, unbuildable
+from raftsman.executor.output import Output
+from raftsman.executor.reconcile import obstacle
 from raftsman.executor.waits import Waiting
 from raftsman.raft.codec import unpack_spec
 from raftsman.raft.commands import Refused, Report
@@ -42,6 +43,8 @@ from raftsman.raft.replica import Applied, Outcome
 log = logging.getLogger(__name__)
 
 RETRY_CREATE_MS = 1_000
+RELEASE_AGAIN_MS = 10_000
+"""A Job that was released, and is still shown as it was, is released again."""
 RETRY_REFUSED_MS = 5_000
 """A quota that is full is asked again so often: it empties when some Pod ends."""
 CONFIRM_EVERY_S = 1.0
@@ -104,6 +107,8 @@ class Deeds:
                 await self._conclude(report, watched)
             case Create():
                 await self._create(_given(jobs), task, name, watched)
+            case Release(uid):
+                await self._release(_given(jobs), task, name, uid, watched)
             case Delete(uid):
                 await self._delete(_given(jobs), task, name, uid, watched)
             case DeletePod(pod, uid):
@@ -169,6 +174,17 @@ class Deeds:
             job = await jobs.get_job(attempt.namespace, name) if watched.ambiguous else None
             if job is None:
                 self._note_refusal(error, watched)
+        self._note_found(job, watched)
+
+    async def _release(self, jobs: Jobs, task: Task, name: str, uid: str, watched: Watched) -> None:
+        assert task.attempt is not None
+        try:
+            job = await jobs.release_job(task.attempt.namespace, name, uid)
+        except Denied as error:
+            held, release_at = release_refusal(error), self.moment() + RETRY_REFUSED_MS
+            watched.notes = replace(watched.notes, held=held, release_at=release_at)
+            return
+        watched.notes = replace(watched.notes, held=None, release_at=self.moment() + RELEASE_AGAIN_MS)
         self._note_found(job, watched)
 
     def _manifest(self, task: Task, attempt: Attempt, watched: Watched) -> Json:

@@ -17,6 +17,7 @@ LABEL_TASK = f"{LABEL_DOMAIN}/task-id"
 LABEL_ATTEMPT = f"{LABEL_DOMAIN}/attempt"
 ANNOTATION_TASK = f"{LABEL_DOMAIN}/task"  # The full task id: a label value may have to be a hashed form of it.
 ANNOTATION_SEQUENCE = f"{LABEL_DOMAIN}/sequence"  # The task's number in the log: an id comes again, this never does.
+ANNOTATION_RELEASED = f"{LABEL_DOMAIN}/released"  # "true" from the moment at which the Job may make its Pod.
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "raftsman"
 CONTAINER = "task"  # The container that carries the task; a pod template may bring others.
@@ -111,6 +112,12 @@ class Jobs(Protocol):
 
     async def get_job(self, namespace: str, name: str) -> Json | None:
         """Return the Job as a quorum knows it (no cache), or None when there is none (its namespace included)."""
+
+    async def release_job(self, namespace: str, name: str, uid: str) -> Json | None:
+        """Let the Job make its Pod, if its UID is *uid*, and return it; None when there is no such Job any more.
+
+        Safe to repeat. One that is being deleted makes no Pod all the same.
+        """
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> Json | None:
         """Delete in the foreground if the UID is *uid*; return the Job as the deletion found it, None when it was gone.

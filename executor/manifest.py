@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from raftsman.executor.jobs import (
+    ANNOTATION_RELEASED,
     ANNOTATION_SEQUENCE,
     ANNOTATION_TASK,
     CONTAINER,
@@ -51,7 +52,7 @@ HASH_CHARS = 10
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?", re.ASCII)
-_SEQUENCE = re.compile(r"[0-9]{1,20}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _LOOKS_HASHED = re.compile(rf".*--[0-9a-f]{{{HASH_CHARS}}}", re.ASCII | re.DOTALL)
 
 
@@ -92,27 +93,43 @@ def _hashed(task_id: str, room: int) -> str:
 
 def is_ours(job: Json, task: Task, *, cluster: str) -> bool:
     """Return whether a Job that was found under our name is that of the task's attempt, and so may be adopted."""
-    return _sequence(job, task, cluster) == task.sequence
+    return task.attempt is not None and _whose(job, task, cluster) == (task.sequence, task.attempt.number)
 
 
 def is_earlier(job: Json, task: Task, *, cluster: str) -> bool:
     """Return whether the Job is that of an earlier task of this id, which has ended and was forgotten since."""
-    sequence = _sequence(job, task, cluster)
-    return sequence is not None and sequence < task.sequence
+    whose = _whose(job, task, cluster)
+    return (
+        whose is not None and task.attempt is not None and whose[1] == task.attempt.number and whose[0] < task.sequence
+    )
 
 
-def _sequence(job: Json, task: Task, cluster: str) -> int | None:
-    """Return which task of this id the Job is of; None when it is of another one, or of another attempt."""
+def is_superseded(job: Json, task: Task, *, cluster: str) -> bool:
+    """Return whether the Job is that of an earlier attempt than the task's, or of an earlier task of this id."""
+    whose = _whose(job, task, cluster)
+    return whose is not None and task.attempt is not None and whose < (task.sequence, task.attempt.number)
+
+
+def awaits_release(job: Json) -> bool:
+    """Return whether the Job is still suspended as ``build_job`` made it, and not by somebody else."""
+    suspended = part(job, "spec").get("suspend") is True
+    return suspended and ANNOTATION_RELEASED not in part(job, "metadata", "annotations")
+
+
+def _whose(job: Json, task: Task, cluster: str) -> tuple[int, int] | None:
+    """Return number and attempt of the task of this id that the Job is of; None when it is of none."""
     labels, annotations = part(job, "metadata", "labels"), part(job, "metadata", "annotations")
-    number = annotations.get(ANNOTATION_SEQUENCE)
     same = (
-        task.attempt is not None
-        and labels.get(LABEL_MANAGED_BY) == MANAGED_BY
+        labels.get(LABEL_MANAGED_BY) == MANAGED_BY
         and labels.get(LABEL_CLUSTER) == cluster
-        and labels.get(LABEL_ATTEMPT) == str(task.attempt.number)
         and annotations.get(ANNOTATION_TASK) == task.task_id
     )
-    return int(number) if same and isinstance(number, str) and _SEQUENCE.fullmatch(number) else None
+    sequence, attempt = _number(annotations.get(ANNOTATION_SEQUENCE)), _number(labels.get(LABEL_ATTEMPT))
+    return (sequence, attempt) if same and sequence is not None and attempt is not None else None
+
+
+def _number(text: object) -> int | None:
+    return int(text) if isinstance(text, str) and _NUMBER.fullmatch(text) else None
 
 
 # --- the Job ----------------------------------------------------------------------------------
@@ -121,8 +138,9 @@ def _sequence(job: Json, task: Task, cluster: str) -> int | None:
 def build_job(task: Task, spec: TaskSpec, *, cluster: str, pod_security: str = "baseline") -> Json:
     """Return the manifest of the task's current attempt; the same arguments always give the same manifest.
 
-    *cluster* is the UUID that labels this cluster's Jobs, *pod_security* the context's default profile. It
-    never sets ``suspend``, ``managedBy`` (Kubernetes would leave the Job alone for ever), ``podFailurePolicy``
+    *cluster* is the UUID that labels this cluster's Jobs, *pod_security* the context's default profile. The Job
+    is suspended: it makes its Pod when it is released, once the log has its UID. It
+    never sets ``managedBy`` (Kubernetes would leave the Job alone for ever), ``podFailurePolicy``
     or ``podReplacementPolicy``: each of them can start a second Pod or hide how the first one ended.
     """
     wanted, attempt = spec.k8s_job, task.attempt
@@ -143,6 +161,7 @@ def build_job(task: Task, spec: TaskSpec, *, cluster: str, pod_security: str = "
             "backoffLimit": 0,  # Retrying is the table's decision; Kubernetes would hide attempts.
             "completions": 1,
             "parallelism": 1,
+            "suspend": True,
             "ttlSecondsAfterFinished": TTL_SAFETY_S,
             **_deadline(spec),
             "template": _pod_template(spec, wanted, labels, annotations, wanted.pod_security or pod_security),

@@ -301,6 +301,11 @@ def create_refusal(error: KubernetesError) -> Outcome | Waiting | None:
     return wait_of(patience, error.message)
 
 
+def release_refusal(error: KubernetesError) -> Waiting:
+    """Return what an attempt waits for whose Job may not be released; without any patience where that is for good."""
+    return wait_of(_refusal_patience(error), f"its Job may not be released: {error.message}")
+
+
 def _refusal_patience(error: KubernetesError) -> Patience:
     found = causes.of_refusal(error.message)
     if found.cause is Cause.ADMISSION_DENIED:

@@ -6,13 +6,27 @@ what the objects mean. The order of the checks below is the order in which facts
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
 from raftsman.executor import podstatus
+from raftsman.executor.actions import (
+    Action,
+    Clear,
+    Conclude,
+    Confirm,
+    Create,
+    Delete,
+    DeletePod,
+    Notes,
+    ReadEvents,
+    Release,
+    Sight,
+    Tell,
+)
 from raftsman.executor.jobs import Json
-from raftsman.executor.manifest import is_earlier, is_ours, job_name
+from raftsman.executor.manifest import awaits_release, is_earlier, is_ours, is_superseded, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
 from raftsman.executor.waits import Waiting, waiting
@@ -40,103 +54,6 @@ EVENTS_EVERY_MS = 2_000
 """While an attempt waits, its Events are read so often: they alone know why a Job makes no Pod."""
 
 
-# --- what is known ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What a look at the context shows of one attempt."""
-
-    configured: bool = True  # Whether this node has the context at all.
-    error: str = ""  # Why the rest cannot be trusted now; "" when it can.
-    refused: bool = False  # That is an answer: the account may not look there, and no Job that this node made may be.
-    job: Json | None = None  # The Job under the attempt's name.
-    pods: Sequence[Json] = ()
-    departed: Sequence[Json] = ()  # The last states of Pods that exist no more.
-    events: Sequence[Json] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notes:
-    """What this node remembers of an attempt between looks; a new one starts empty and loses nothing but time."""
-
-    blind_since: Moment | None = None
-    waits_since: Moment | None = None  # Since when the Job is there and has not run.
-    wait: tuple[Cause | None, Moment | None] | None = None  # The current cause of waiting; when patience with it ends.
-    reported_at: Moment | None = None
-    events_at: Moment | None = None
-    refusal: Outcome | Waiting | None = None  # What the last create was told.
-    retry_at: Moment | None = None  # Not before, after a create that failed.
-    seen: str = ""  # The UID of the attempt's Job, once it was seen: it never gets another one, reported or not.
-    cleared: str = ""  # The UID of the Job whose deletion was asked for to make room for the attempt's.
-    vanished: bool = False  # A deletion has found that Job gone; the mirror may still show it.
-    absent: bool = False  # A quorum read has found no Job, and no Pod that works.
-    orphans: tuple[Json, ...] = ()  # The Pods that the last such read has found without their Job.
-    deletion: Json | None = None  # The Job as our own deletion found it.
-    ended_since: Moment | None = None  # Since when the attempt's end is known.
-
-
-# --- what to do -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """Create the attempt's Job, or adopt it when it exists."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Delete the Job with this UID, in the foreground."""
-
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeletePod:
-    """Delete the Pod with this UID: its Job, with which it would go, is gone already."""
-
-    name: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """Delete the Job with this UID, an earlier task's, to make room for the attempt's."""
-
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    """Ask a quorum whether the Job and its Pods are really gone."""
-
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReadEvents:
-    """Read the Events about these objects."""
-
-    uids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Propose the report; it does not end the attempt."""
-
-    report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class Conclude:
-    """Read the last of the output, then propose the report that ends the attempt."""
-
-    report: Report
-
-
-Action = Create | Delete | DeletePod | Clear | Confirm | ReadEvents | Tell | Conclude
-
-
 def decide(task: Task, sight: Sight, notes: Notes, now: Moment, *, cluster: str) -> tuple[Action | None, Notes]:
     """Return the next action about the task's current attempt, and what to remember. None: nothing to do now."""
     assert task.attempt is not None
@@ -156,7 +73,7 @@ def decide(task: Task, sight: Sight, notes: Notes, now: Moment, *, cluster: str)
     notes = replace(notes, absent=False, refusal=None, retry_at=None)
     if not (bound or is_ours(sight.job, task, cluster=cluster)):
         return _foreign(task, task.attempt), notes
-    return _present(task, task.attempt, sight, replace(notes, seen=_uid(sight.job)), now)
+    return _present(task, task.attempt, sight, replace(notes, seen=_uid(sight.job)), now, cluster=cluster)
 
 
 def known_uid(attempt: Attempt, notes: Notes) -> str:
@@ -178,26 +95,30 @@ def wants_ttl(job: Json, ttl_s: int) -> bool:
 
 
 def is_orphan(job: Json, task: Task, now: Instant, *, cluster: str) -> bool:
-    """Whether the Job works for a task that has ended: a create had its effect after its sender had given it up.
+    """Whether the Job works for an attempt that is over: a create had its effect after its sender had given it up.
 
     That can come after the proof that there is no Job, for a create under way is in no list. Such a Job may have
-    another UID than the attempt's own, which is gone.
+    another UID than the attempt's own, which is gone. It waits for its release for ever.
     """
-    if task.completed_at is None or now - task.completed_at < ORPHAN_MS:
+    if is_ours(job, task, cluster=cluster):
+        over_since = task.completed_at
+    elif task.attempt is not None and is_superseded(job, task, cluster=cluster):
+        over_since = task.attempt.assigned_at
+    else:
         return False
-    return works(job) and is_ours(job, task, cluster=cluster)
+    return works(job) and over_since is not None and now - over_since >= ORPHAN_MS
 
 
 def is_second(job: Json, task: Task, *, cluster: str) -> bool:
-    """Whether the Job says that it is the attempt's, and the log knows another one as the attempt's."""
+    """Whether the Job says that it is the attempt's and may run, and the log knows another one as the attempt's."""
     attempt = task.attempt
-    if attempt is None or attempt.job_uid in ("", _uid(job)):
+    if attempt is None or attempt.job_uid in ("", _uid(job)) or awaits_release(job):
         return False
     return is_ours(job, task, cluster=cluster)
 
 
 def works(job: Json) -> bool:
-    """Whether the Job has neither ended nor been told to go."""
+    """Whether the Job has neither ended nor been told to go; one that awaits its release works, too."""
     ended = podstatus.condition(job, "Complete") or podstatus.condition(job, "Failed")
     return ended is None and podstatus.deletion_asked_at(job) is None
 
@@ -339,7 +260,9 @@ def _foreign(task: Task, attempt: Attempt) -> Action:
     return Conclude(_final(task, attempt, outcome))
 
 
-def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
+def _present(
+    task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment, *, cluster: str
+) -> tuple[Action | None, Notes]:
     job = sight.job
     assert job is not None
     outcome = job_outcome(job, sight.pods, sight.departed)
@@ -348,6 +271,9 @@ def _present(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Mome
     if task.stop is not None and podstatus.deletion_asked_at(job) is None:
         asked = notes.deletion is not None and _uid(notes.deletion) == _uid(job)
         return None if asked else Delete(_uid(job)), notes  # The watch shows a deletion a moment after its answer.
+    release = _release(task, attempt, job, notes, now, cluster=cluster)
+    if release is not None:
+        return release, notes
     return _watch(task, attempt, sight, notes, now)
 
 
@@ -376,6 +302,17 @@ def _ended_before_deletion(job: Json, *, within_its_second: bool = False) -> boo
     return any(at is not None and at < limit for at in ended_at)
 
 
+def _release(task: Task, attempt: Attempt, job: Json, notes: Notes, now: Moment, *, cluster: str) -> Release | None:
+    """Let the Job begin, once the log has its UID: then every other Job of this attempt is refused and never begins.
+
+    A node that slept through its own replacement can still make a Job, and cannot have it begin.
+    """
+    begins = not awaits_release(job) or podstatus.deletion_asked_at(job) is not None
+    if begins or attempt.job_uid != _uid(job) or not is_ours(job, task, cluster=cluster):
+        return None
+    return Release(_uid(job)) if notes.release_at is None or now >= notes.release_at else None
+
+
 def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Tell what the attempt does: that it runs, or what it waits for."""
     job = sight.job
@@ -383,7 +320,7 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment
     running_since = podstatus.running_since(sight.pods)
     starting = running_since is None and task.state is not State.RUNNING
     # What once kept it from starting says nothing about an attempt that has run, even when its Pod is gone.
-    wait = waiting(job, sight.pods, sight.events if starting else ())
+    wait = (notes.held if awaits_release(job) else None) or waiting(job, sight.pods, sight.events if starting else ())
     if starting:
         notes = _count_wait(notes, wait, now)
         if _must_read_events(notes, now):

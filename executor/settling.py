@@ -134,9 +134,7 @@ class Settling:
         known = [(job, task) for job, task in zip(over, rows, strict=True) if task and task.node == self._node]
         self._count_seconds(place, [job for job, task in known if is_second(job, task, cluster=cluster)])
         for job, task in known:
-            if not task.ended:
-                continue
-            if not works(job) or is_orphan(job, task, self._now(), cluster=cluster):
+            if (task.ended and not works(job)) or is_orphan(job, task, self._now(), cluster=cluster):
                 self._places[place] = self._moment()
                 self._settle(jobs, namespace, job)
 
@@ -159,7 +157,7 @@ class Settling:
         async def settle() -> None:
             try:
                 if works(job):
-                    log.warning("Job %s/%s works for a task that has ended, and is deleted", namespace, name)
+                    log.warning("Job %s/%s is of an attempt that is over, and is deleted", namespace, name)
                     await jobs.delete_job(namespace, name, uid)
                 else:
                     await jobs.set_ttl(namespace, name, uid, self._job_ttl_s)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from raftsman.executor import causes, podstatus
 from raftsman.executor.causes import Patience
 from raftsman.executor.jobs import Json
+from raftsman.executor.manifest import awaits_release
 from raftsman.raft.lifecycle import Cause
 from raftsman.raft.limits import clip
 
@@ -52,7 +53,8 @@ def wait_of(patience: Patience, message: str) -> Waiting:
 def _suspension(job: Json) -> Waiting | None:
     if podstatus.part(job, "spec").get("suspend") is not True:
         return None
-    return Waiting(cause=None, message="the Job was suspended by somebody else", grace_ms=None)
+    message = "its Job is about to be released" if awaits_release(job) else "the Job was suspended by somebody else"
+    return Waiting(cause=None, message=message, grace_ms=None)
 
 
 def _refused_pod(events: Sequence[Json]) -> Waiting | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from raftsman.executor import podstatus
+from raftsman.executor.actions import ReadEvents, Sight
 from raftsman.executor.deeds import Deeds, Watched
 from raftsman.executor.jobs import (
     CONTAINER,
@@ -23,7 +24,7 @@ from raftsman.executor.manifest import is_ours, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.output import OutputStore
 from raftsman.executor.podlogs import capture
-from raftsman.executor.reconcile import ReadEvents, Sight, decide, known_uid, output_source
+from raftsman.executor.reconcile import decide, known_uid, output_source
 from raftsman.executor.settling import Readable, Settling
 from raftsman.executor.shell import Shells
 from raftsman.raft.records import BOUND_TYPES, Attempt, Instant, NodeId, Task, TaskId

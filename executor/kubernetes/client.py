@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from raftsman.executor.jobs import Conflict, Denied, Json, Mirror, NotFound, Unreachable
+from raftsman.executor.jobs import ANNOTATION_RELEASED, Conflict, Denied, Json, Mirror, NotFound, Unreachable
 from raftsman.executor.kubernetes.connection import LOG_CONNECTIONS
 from raftsman.executor.kubernetes.mirror import NamespaceMirror
 from raftsman.executor.kubernetes.prune import JOB_UID_LABEL
@@ -100,6 +100,11 @@ class KubernetesJobs:
         except NotFound:
             return None
 
+    async def release_job(self, namespace: str, name: str, uid: str) -> Json | None:
+        """Let the Job make its Pod, if its UID is *uid*, and return it; None when there is no such Job any more."""
+        change: Json = {"metadata": {"annotations": {ANNOTATION_RELEASED: "true"}}, "spec": {"suspend": False}}
+        return await self._patch(namespace, name, uid, change)
+
     async def delete_job(self, namespace: str, name: str, uid: str) -> Json | None:
         """Delete in the foreground, if the UID is *uid*; return the Job as the deletion found it, None if it was gone.
 
@@ -128,16 +133,21 @@ class KubernetesJobs:
 
     async def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         """Let Kubernetes remove the finished Job after *seconds*; a Job that is gone, or another one, is left alone."""
-        patch: Json = {"metadata": {"uid": uid}, "spec": {"ttlSecondsAfterFinished": seconds}}
+        await self._patch(namespace, name, uid, {"spec": {"ttlSecondsAfterFinished": seconds}})
+
+    async def _patch(self, namespace: str, name: str, uid: str, change: Json) -> Json | None:
+        """Return the Job as the patch left it; None when it is gone, or another one."""
+        body = {**change, "metadata": {**change.get("metadata", {}), "uid": uid}}
         path = _jobs(namespace, name)
-        call = Call(verb="patch", method="PATCH", path=path, body=patch, content_type=MERGE_PATCH)
+        call = Call(verb="patch", method="PATCH", path=path, body=body, content_type=MERGE_PATCH)
         try:
-            await self._transport.send(call)
+            return await self._transport.send(call)
         except (NotFound, Conflict):
-            return
+            return None
         except Denied as error:
-            if error.status != 422 or "uid" not in error.message.lower():
-                raise
+            if error.status == 422 and "uid" in error.message.lower():
+                return None
+            raise
 
     async def list_pods(self, namespace: str, job_uid: str) -> list[Json]:
         """Return the Job's Pods as a quorum knows them."""

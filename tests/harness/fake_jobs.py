@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from raftsman.executor.jobs import (
+    ANNOTATION_RELEASED,
     CONTAINER,
     AlreadyExists,
     Conflict,
@@ -91,12 +92,27 @@ class FakeContext:
         self.made.append((name, uid))
         job: Json = {
             "metadata": {**manifest["metadata"], "namespace": namespace, "uid": uid, "creationTimestamp": stamp(now())},
-            "spec": {"ttlSecondsAfterFinished": manifest["spec"].get("ttlSecondsAfterFinished")},
+            "spec": {
+                "ttlSecondsAfterFinished": manifest["spec"].get("ttlSecondsAfterFinished"),
+                "suspend": manifest["spec"].get("suspend", False),
+            },
             "status": {},
         }
         self.jobs[namespace, name] = job
         self._show_job(job)
         self._later(CONTROLLER_S, self._make_pod, job)
+        return copy.deepcopy(job)
+
+    def release_job(self, namespace: str, name: str, uid: str) -> Json | None:
+        job = self.jobs.get((namespace, name))
+        if job is None or job["metadata"]["uid"] != uid:
+            return None
+        annotations = job["metadata"].get("annotations") or {}
+        job["metadata"]["annotations"] = {**annotations, ANNOTATION_RELEASED: "true"}
+        if job["spec"]["suspend"]:
+            job["spec"]["suspend"] = False
+            self._later(CONTROLLER_S, self._make_pod, job)
+        self._show_job(job)
         return copy.deepcopy(job)
 
     def get(self, namespace: str, name: str) -> Json | None:
@@ -173,7 +189,7 @@ class FakeContext:
         return self.jobs.get((metadata["namespace"], metadata["name"])) is job
 
     def _make_pod(self, job: Json) -> None:
-        if not self._there(job) or "deletionTimestamp" in job["metadata"]:
+        if not self._there(job) or "deletionTimestamp" in job["metadata"] or job["spec"]["suspend"]:
             return
         life = self.life(job["metadata"]["name"])
         uid = job["metadata"]["uid"]
@@ -383,6 +399,9 @@ class FakeJobs:
 
     async def create_job(self, namespace: str, manifest: Json) -> Json:
         return await self._link.call("create", lambda: self._context.create(namespace, manifest))
+
+    async def release_job(self, namespace: str, name: str, uid: str) -> Json | None:
+        return await self._link.call("release", lambda: self._context.release_job(namespace, name, uid))
 
     async def get_job(self, namespace: str, name: str) -> Json | None:
         return await self._link.call("get", lambda: self._context.get(namespace, name))

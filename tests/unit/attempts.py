@@ -2,6 +2,7 @@
 
 import msgspec
 
+from raftsman.executor.actions import Action, Conclude, Notes, Sight, Tell
 from raftsman.executor.jobs import (
     ANNOTATION_SEQUENCE,
     ANNOTATION_TASK,
@@ -12,7 +13,7 @@ from raftsman.executor.jobs import (
     Json,
 )
 from raftsman.executor.moments import Moment
-from raftsman.executor.reconcile import Action, Conclude, Notes, Sight, Tell, decide
+from raftsman.executor.reconcile import decide
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import State, StopKind
 from raftsman.raft.records import Attempt, Instant, JobCounts, NodeId, Placement, Stop, Task, TaskId
@@ -66,15 +67,17 @@ def job(
     deleted: str = "",
     ended_as: str = "",
     ended_at: str = "",
+    attempt: int = 1,
+    suspended: bool = False,
     **status: object,
 ) -> Json:
-    labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_CLUSTER: CLUSTER if ours else "another", LABEL_ATTEMPT: "1"}
+    labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_CLUSTER: CLUSTER if ours else "another", LABEL_ATTEMPT: str(attempt)}
     annotations = {ANNOTATION_TASK: "t", ANNOTATION_SEQUENCE: str(sequence)}
     metadata = {"name": "task-t-1", "uid": uid, "labels": labels, "annotations": annotations}
     condition = {"type": ended_as, "status": "True", **({"lastTransitionTime": ended_at} if ended_at else {})}
     return {
         "metadata": {**metadata, **({"deletionTimestamp": deleted} if deleted else {})},
-        "spec": {},
+        "spec": {"suspend": True} if suspended else {},
         "status": {**status, "conditions": [condition] if ended_as else []},
     }
 

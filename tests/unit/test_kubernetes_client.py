@@ -177,6 +177,26 @@ async def test_the_ttl_is_a_merge_patch_guarded_by_the_uid(bench: Bench) -> None
     assert request.body == {"metadata": {"uid": "u"}, "spec": {"ttlSecondsAfterFinished": 60}}
 
 
+async def test_a_release_is_a_merge_patch_guarded_by_the_uid_that_leaves_a_mark(bench: Bench) -> None:
+    bench.server.script("PATCH", JOB, Answer(200, {"kind": "Job", "spec": {"suspend": False}}))
+    assert await bench.jobs.release_job("batch", "j", "u") == {"kind": "Job", "spec": {"suspend": False}}
+    [request] = bench.server.received("PATCH", JOB)
+    assert request.headers["Content-Type"] == "application/merge-patch+json"
+    metadata = {"uid": "u", "annotations": {"raftsman.dev/released": "true"}}
+    assert request.body == {"metadata": metadata, "spec": {"suspend": False}}
+
+
+async def test_a_job_that_is_gone_or_another_one_is_not_released_and_a_refusal_is_told(bench: Bench) -> None:
+    gone = Answer(404, status_object(404, "NotFound", 'jobs.batch "j" not found'))
+    other = Answer(422, status_object(422, "Invalid", 'Job.batch "j" is invalid: metadata.uid: Invalid value: "u"'))
+    refused = Answer(403, status_object(403, "Forbidden", 'jobs.batch "j" is forbidden: cannot patch'))
+    bench.server.script("PATCH", JOB, gone, other, refused)
+    assert await bench.jobs.release_job("batch", "j", "u") is None
+    assert await bench.jobs.release_job("batch", "j", "u") is None
+    with pytest.raises(Denied, match="cannot patch"):
+        await bench.jobs.release_job("batch", "j", "u")
+
+
 async def test_the_ttl_of_another_job_is_left_alone_but_a_fault_of_ours_is_not_hidden(bench: Bench) -> None:
     other = Answer(422, status_object(422, "Invalid", "metadata.uid: Invalid value: field is immutable"))
     ours = Answer(422, status_object(422, "Invalid", "spec.ttlSecondsAfterFinished: must be non-negative"))

@@ -12,6 +12,7 @@ from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import (
     DEADLINE_SLACK_S,
     TTL_SAFETY_S,
+    awaits_release,
     build_job,
     is_earlier,
     is_ours,
@@ -185,6 +186,7 @@ def test_the_whole_job_of_a_small_task() -> None:
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
+            "suspend": True,
             "ttlSecondsAfterFinished": TTL_SAFETY_S,
             "activeDeadlineSeconds": 600 + 900 + DEADLINE_SLACK_S,
             "template": {
@@ -381,7 +383,8 @@ def test_every_job_is_json_is_ours_and_runs_once(
     job = built(k8s_job, task_id=task_id, number=number, profile="baseline", environment=environment)
     assert json.loads(json.dumps(job)) == job
     assert is_ours(job, row(task_id, number), cluster=CLUSTER)
-    assert {"suspend", "managedBy", "podFailurePolicy", "podReplacementPolicy"}.isdisjoint(job["spec"])
+    assert awaits_release(job)
+    assert {"managedBy", "podFailurePolicy", "podReplacementPolicy"}.isdisjoint(job["spec"])
     assert (job["spec"]["backoffLimit"], pod_of(job)["restartPolicy"]) == (0, "Never")
     assert [each["name"] for each in pod_of(job)["containers"]].count("task") == 1
 

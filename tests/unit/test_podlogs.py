@@ -51,6 +51,9 @@ class ScriptedLog:
     async def create_job(self, namespace: str, manifest: Json) -> Json:
         raise NotImplementedError
 
+    async def release_job(self, namespace: str, name: str, uid: str) -> Json | None:
+        raise NotImplementedError
+
     async def get_job(self, namespace: str, name: str) -> Json | None:
         raise NotImplementedError
 

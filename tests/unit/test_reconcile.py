@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from raftsman.executor.actions import Clear, Conclude, Confirm, Create, Delete, Notes, Sight, Tell
 from raftsman.executor.jobs import ANNOTATION_SEQUENCE, LABEL_CLUSTER, Json
 from raftsman.executor.outcome import Outcome
 from raftsman.executor.reconcile import (
@@ -14,14 +15,6 @@ from raftsman.executor.reconcile import (
     EVIDENCE_MS,
     NO_ADAPTER,
     ORPHAN_MS,
-    Clear,
-    Conclude,
-    Confirm,
-    Create,
-    Delete,
-    Notes,
-    Sight,
-    Tell,
     decide,
     is_orphan,
     is_second,
@@ -350,6 +343,24 @@ def test_the_output_is_that_of_the_newest_pod_that_has_started() -> None:
 )
 def test_a_finished_job_is_told_once_when_to_leave(finished: Json, wants: bool) -> None:
     assert wants_ttl(finished, 3600) is wants
+
+
+@pytest.mark.parametrize(
+    ("found", "row", "orphan"),
+    [
+        (job(sequence=1, suspended=True), task(sequence=2), True),
+        (job(sequence=1), task(sequence=2), True),
+        (job(sequence=2, ended_as="Complete"), task(sequence=3), False),
+        (job(sequence=3), task(sequence=2), False),
+        (job(sequence=2, attempt=2), task(sequence=2), False),
+        (job(sequence=1, attempt=2), task(sequence=2), True),
+        (job(sequence=1, ours=False), task(sequence=2), False),
+    ],
+    ids=["never released", "released", "it has ended", "this table is behind", "so it is", "a retry", "a stranger's"],
+)
+def test_a_job_of_an_earlier_attempt_is_an_orphan(found: Json, row: Task, orphan: bool) -> None:
+    assert is_orphan(found, row, Instant(T0 + ORPHAN_MS), cluster=CLUSTER) is orphan
+    assert not is_orphan(found, row, Instant(T0 + ORPHAN_MS - 1), cluster=CLUSTER)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from raftsman.executor.actions import Clear, Confirm, Create, DeletePod, Notes, Sight, Tell
 from raftsman.executor.jobs import Json
-from raftsman.executor.reconcile import BLIND_MS, Clear, Confirm, Create, DeletePod, Notes, Sight, Tell, obstacle
+from raftsman.executor.reconcile import BLIND_MS, obstacle
 from raftsman.raft.lifecycle import Cause, Signal, State, StopKind
 from raftsman.raft.records import Task
 from tests.unit.attempts import (

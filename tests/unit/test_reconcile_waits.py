@@ -5,16 +5,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from raftsman.executor.actions import Notes, ReadEvents, Sight, Tell
 from raftsman.executor.jobs import Json
-from raftsman.executor.reconcile import (
-    EVENTS_EVERY_MS,
-    REPORT_EVERY_MS,
-    TELL_AFTER_MS,
-    Notes,
-    ReadEvents,
-    Sight,
-    Tell,
-)
+from raftsman.executor.reconcile import EVENTS_EVERY_MS, REPORT_EVERY_MS, TELL_AFTER_MS
 from raftsman.raft.lifecycle import Cause, Signal, StopKind
 from raftsman.raft.records import JobCounts, Task
 from tests.unit.attempts import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raftsman.executor.jobs import Json
+from raftsman.executor.jobs import ANNOTATION_RELEASED, Json
 from raftsman.executor.waits import Waiting, waiting
 from raftsman.raft.lifecycle import Cause
 from tests.unit.kubernetes_objects import container, event, pod, recorded
@@ -88,8 +88,14 @@ def test_an_init_container_that_waits_is_named() -> None:
 
 
 def test_a_job_that_somebody_suspended_says_so() -> None:
-    wait = waiting({"spec": {"suspend": True}}, [], [])
+    released = {"annotations": {ANNOTATION_RELEASED: "true"}}
+    wait = waiting({"metadata": released, "spec": {"suspend": True}}, [], [])
     assert wait == Waiting(cause=None, message="the Job was suspended by somebody else", grace_ms=None)
+
+
+def test_a_job_that_was_not_released_yet_says_so() -> None:
+    wait = waiting({"spec": {"suspend": True}}, [], [])
+    assert wait == Waiting(cause=None, message="its Job is about to be released", grace_ms=None)
 
 
 @pytest.mark.parametrize(

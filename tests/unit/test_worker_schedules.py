@@ -80,7 +80,7 @@ class Chaos:
                 self._executors.cancel(task_id)
 
     def _fault(self, _verb: str) -> Fault:
-        faults = [LOST, DOWN, late(0.5), late(2.0), late(6.0), slow(0.5), slow(3.0)]
+        faults = [LOST, DOWN, late(0.5), late(2.0), late(6.0), late(20.0), slow(0.5), slow(3.0)]
         return SERVED if self._random.random() > self._fault_rate else self._random.choice(faults)
 
     def _trouble(self) -> Trouble | None:
@@ -145,10 +145,13 @@ def check_kubernetes(executors: Executors, stopped: set[str]) -> None:
     """Check that no attempt had a second Job beside its first, or a Job after its end."""
     made = Counter(name for name, _ in executors.kubernetes.made)
     ran = Counter(executors.kubernetes.started)
+    begun = [(name, uid) for name, uid in executors.kubernetes.made if uid in executors.kubernetes.pods_made]
     for task_id in TASKS:
         name = job_name(task_id, 1)
         # A create that is still on its way when a stop has removed the Job makes another, which is removed, too.
         assert made[name] <= (2 if task_id in stopped else 1), name
+        pods = [executors.kubernetes.pods_made[uid] for each, uid in begun if each == name]
+        assert sum(pods) <= 1, f"Jobs of {name} had {pods} Pods"
         assert task_id in stopped or ran[name] == 1, name
     for job in executors.kubernetes.jobs.values():
         assert not works(job), f"{podstatus.name(job)} works for a task that has ended"
