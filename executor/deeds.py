@@ -184,7 +184,8 @@ class Deeds:
             held, release_at = release_refusal(error), self.moment() + RETRY_REFUSED_MS
             watched.notes = replace(watched.notes, held=held, release_at=release_at)
             return
-        watched.notes = replace(watched.notes, held=None, release_at=self.moment() + RELEASE_AGAIN_MS)
+        again_ms = RETRY_CREATE_MS if job is None else RELEASE_AGAIN_MS
+        watched.notes = replace(watched.notes, held=None, release_at=self.moment() + again_ms)
         self._note_found(job, watched)
 
     def _manifest(self, task: Task, attempt: Attempt, watched: Watched) -> Json:

@@ -14,7 +14,7 @@ from raftsman.executor.jobs import ANNOTATION_RELEASED, Conflict, Denied, Json, 
 from raftsman.executor.kubernetes.connection import LOG_CONNECTIONS
 from raftsman.executor.kubernetes.mirror import NamespaceMirror
 from raftsman.executor.kubernetes.prune import JOB_UID_LABEL
-from raftsman.executor.kubernetes.timing import Timing
+from raftsman.executor.kubernetes.timing import Timing, Urgency
 from raftsman.executor.kubernetes.transport import (
     CONNECT_S,
     LIST_S,
@@ -90,7 +90,8 @@ class KubernetesJobs:
         """Create the Job and return it. Raises AlreadyExists; after Unreachable it may exist all the same."""
         # Strict: an unknown field is an error of the caller's, not a header that nobody reads.
         query = [("fieldValidation", "Strict"), ("fieldManager", "raftsman")]
-        call = Call(verb="create", method="POST", path=_jobs(namespace), query=query, body=manifest)
+        path = _jobs(namespace)
+        call = Call(verb="create", method="POST", path=path, query=query, body=manifest, urgency=Urgency.NEW)
         return await self._transport.send(call)
 
     async def get_job(self, namespace: str, name: str) -> Json | None:
@@ -133,13 +134,16 @@ class KubernetesJobs:
 
     async def set_ttl(self, namespace: str, name: str, uid: str, seconds: int) -> None:
         """Let Kubernetes remove the finished Job after *seconds*; a Job that is gone, or another one, is left alone."""
-        await self._patch(namespace, name, uid, {"spec": {"ttlSecondsAfterFinished": seconds}})
+        change: Json = {"spec": {"ttlSecondsAfterFinished": seconds}}
+        await self._patch(namespace, name, uid, change, Urgency.SPARE)
 
-    async def _patch(self, namespace: str, name: str, uid: str, change: Json) -> Json | None:
+    async def _patch(
+        self, namespace: str, name: str, uid: str, change: Json, urgency: Urgency = Urgency.FIRST
+    ) -> Json | None:
         """Return the Job as the patch left it; None when it is gone, or another one."""
         body = {**change, "metadata": {**change.get("metadata", {}), "uid": uid}}
         path = _jobs(namespace, name)
-        call = Call(verb="patch", method="PATCH", path=path, body=body, content_type=MERGE_PATCH)
+        call = Call(verb="patch", method="PATCH", path=path, body=body, content_type=MERGE_PATCH, urgency=urgency)
         try:
             return await self._transport.send(call)
         except (NotFound, Conflict):
@@ -166,7 +170,9 @@ class KubernetesJobs:
         query = [("fieldSelector", f"involvedObject.uid={uid}"), ("limit", str(EVENTS))]
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
         # Spare: an attempt that waits loses nothing by waiting for the reason, and there may be thousands of them.
-        page = await self._transport.send(Call(verb="list", method="GET", path=path, query=query, spare=True))
+        page = await self._transport.send(
+            Call(verb="list", method="GET", path=path, query=query, urgency=Urgency.SPARE)
+        )
         return sorted(_items(page), key=_seen_at)
 
     async def read_log(

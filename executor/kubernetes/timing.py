@@ -9,13 +9,16 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import assert_never
 
 from raftsman.executor.jobs import NoTurn
 
 LONGEST_PAUSE_S = 30.0  # A server that asks for more is asked again all the same: its answer may be a mistake.
 LONGEST_TURN_S = 10.0  # A call that had to wait longer for its turn is refused here; its caller plans anew.
 LONGEST_SPARE_TURN_S = 60.0  # The same for a call that takes what is spare: a thousand of them take turns in 50 s.
-SPARE_POLL_S = 0.001
+ESTIMATE_S = 1.0  # By so much the estimate with which a call is let into a line may be wrong.
+POLL_S = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +59,28 @@ class Backoff:
         return self._timing.between(pause_s / 2, pause_s)
 
 
+class Urgency(Enum):
+    """Which calls a context's rate lets pass first. The members are in that order."""
+
+    FIRST = auto()  # What is there: it is released, stopped, looked at. Each waits for all that came before it.
+    NEW = auto()  # Creations: there may be thousands, and a stop must not wait behind them.
+    SPARE = auto()  # What loses nothing by waiting.
+
+
+class _Line:
+    """Calls of one urgency, which are made one after another, in the order they came."""
+
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
+        """How many turns are left to those that are more urgent."""
+        self.waiting = 0
+        self.head = asyncio.Lock()
+
+
 class TokenBucket:
     """At most *qps* calls a second in the long run and *burst* at once; a pause the server asked for holds all.
 
-    Half of the burst is kept for calls that have to be made: the others are made with what is spare, one after another.
+    A quarter of the burst is kept for what is more urgent than a creation, a half for all that has to be made.
     """
 
     def __init__(self, timing: Timing, *, qps: float, burst: int) -> None:
@@ -69,38 +90,55 @@ class TokenBucket:
         self._tokens = float(burst)
         self._counted_at = timing.monotonic()
         self._held_until = self._counted_at
-        self._spare_line = asyncio.Lock()  # Who came first is served first, so that all take turns.
+        self._new, self._spare = _Line(burst // 4), _Line(burst // 2)
 
-    async def take(self) -> None:
+    async def take(self, urgency: Urgency = Urgency.FIRST) -> None:
         """Wait for this call's turn. Raises NoTurn when that is too far away."""
-        wait_s = self._wait_s(kept=0)
-        if wait_s > LONGEST_TURN_S:
-            message = f"no call for another {wait_s:.0f} s: too many wait, or the server asked for a pause"
-            raise NoTurn(message, retry_after_s=wait_s)
+        match urgency:
+            case Urgency.FIRST:
+                await self._take_first()
+            case Urgency.NEW:
+                self._refuse_beyond(LONGEST_TURN_S, self._wait_s(ahead=self._new.waiting + self._new.kept))
+                await self._take_in(self._new, LONGEST_TURN_S)
+            case Urgency.SPARE:
+                await self._take_in(self._spare, LONGEST_SPARE_TURN_S)
+            case _:
+                assert_never(urgency)
+
+    async def _take_first(self) -> None:
+        wait_s = self._wait_s()
+        self._refuse_beyond(LONGEST_TURN_S, wait_s)
         self._tokens -= 1.0
         if wait_s > 0.0:
             await self._timing.sleep(wait_s)
 
-    async def take_spare(self) -> None:
-        """Wait until a turn is spare, for a call that can wait. Raises NoTurn when none was for a long time."""
-        until = self._timing.monotonic() + LONGEST_SPARE_TURN_S
-        async with self._spare_line:
-            while (wait_s := self._wait_s(kept=self._burst // 2)) > 0.0:
-                if self._timing.monotonic() + wait_s > until:
-                    raise NoTurn(f"no turn was spare for {LONGEST_SPARE_TURN_S:.0f} s")
-                await self._timing.sleep(max(wait_s, SPARE_POLL_S))
-            self._tokens -= 1.0
+    async def _take_in(self, line: _Line, longest_s: float) -> None:
+        until = self._timing.monotonic() + longest_s + ESTIMATE_S
+        line.waiting += 1
+        try:
+            async with line.head:
+                while (wait_s := self._wait_s(ahead=line.kept)) > 0.0:
+                    self._refuse_beyond(until - self._timing.monotonic(), wait_s)
+                    await self._timing.sleep(max(wait_s, POLL_S))
+                self._tokens -= 1.0
+        finally:
+            line.waiting -= 1
+
+    def _refuse_beyond(self, longest_s: float, wait_s: float) -> None:
+        if wait_s > longest_s:
+            message = f"no call for another {wait_s:.0f} s: too many wait, or the server asked for a pause"
+            raise NoTurn(message, retry_after_s=wait_s)
 
     def hold(self, seconds: float) -> None:
         """Let nothing pass for *seconds* (bounded), as a 429 or 503 asked for."""
         until = self._timing.monotonic() + min(seconds, LONGEST_PAUSE_S)
         self._held_until = max(self._held_until, until)
 
-    def _wait_s(self, *, kept: int) -> float:
-        """Return how long it takes until a call can be made and *kept* others still could."""
+    def _wait_s(self, *, ahead: int = 0) -> float:
+        """Return how long it takes until a call can be made and *ahead* others, too."""
         now = self._timing.monotonic()
         self._refill(now)
-        return max(0.0, (1.0 + kept - self._tokens) / self._qps, self._held_until - now)
+        return max(0.0, (1.0 + ahead - self._tokens) / self._qps, self._held_until - now)
 
     def _refill(self, now: float) -> None:
         gained = (now - self._counted_at) * self._qps

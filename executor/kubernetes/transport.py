@@ -14,7 +14,7 @@ import aiohttp
 from raftsman.executor.jobs import Json, KubernetesError, Unreachable
 from raftsman.executor.kubernetes.answers import FOREIGN_BYTES, decode, error_of_answer, error_of_failure, not_json
 from raftsman.executor.kubernetes.connection import Connection, RawClient
-from raftsman.executor.kubernetes.timing import TokenBucket
+from raftsman.executor.kubernetes.timing import TokenBucket, Urgency
 
 UNARY_S = 10.0
 LIST_S = 30.0
@@ -51,7 +51,7 @@ class Call:
     query: Query = ()
     body: Json | None = None
     content_type: str = "application/json"
-    spare: bool = False  # Whether it can wait until nobody else wants to call.
+    urgency: Urgency = Urgency.FIRST
     timeout: aiohttp.ClientTimeout = field(default_factory=lambda: aiohttp.ClientTimeout(total=UNARY_S))
 
 
@@ -90,7 +90,7 @@ class Transport:
 
     async def send(self, call: Call) -> Json:
         """Return the JSON object the context answers. Raises KubernetesError."""
-        await (self._bucket.take_spare() if call.spare else self._bucket.take())
+        await self._bucket.take(call.urgency)
         with self._heeding():
             return await self._exchange(call)
 

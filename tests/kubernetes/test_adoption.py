@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from raftsman.client import Client, LogEnd, LogLine
+from raftsman.executor.jobs import ANNOTATION_RELEASED, Json
 from raftsman.wire.views import AttemptView, TaskView
 from tests.harness.kube import JobWatch, Place, new_id
 from tests.harness.nodes import NodeGroup, NodeProcess, eventually
@@ -206,3 +207,39 @@ def test_a_node_that_slept_through_a_cancellation_starts_nothing(nodes: NodeGrou
         time.sleep(3.0)
         assert task["state"] == "cancelled"
         assert watch.uids() == {}
+
+
+def as_created(job: Json) -> Json:
+    """Return the Job as raftsman had sent it."""
+    metadata, template = job["metadata"], job["spec"]["template"]
+    theirs = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
+    labels = {name: value for name, value in template["metadata"]["labels"].items() if name not in theirs}
+    annotations = {name: value for name, value in metadata["annotations"].items() if name != ANNOTATION_RELEASED}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": metadata["name"], "labels": metadata["labels"], "annotations": annotations},
+        "spec": {
+            "suspend": True,
+            "backoffLimit": 0,
+            "template": {**template, "metadata": {"labels": labels, "annotations": annotations}},
+        },
+    }
+
+
+def test_a_create_that_comes_after_the_end_of_its_attempt_begins_nothing(
+    nodes: NodeGroup, first: Place, watch: JobWatch
+) -> None:
+    # As one does that a frozen node has sent: the attempt went on elsewhere, ended, and its Job was removed meanwhile.
+    task = run_on(nodes, nodes.follower(), first, count(1, 0))
+    task_id = task["taskId"]
+    nodes.client().wait(task_id, timeout_s=30)
+    job = first.job(task_id)
+    assert job["metadata"]["annotations"][ANNOTATION_RELEASED] == "true"
+    first.kube.run("delete", "job", job["metadata"]["name"], "-n", first.namespace)
+    first.kube.create(first.namespace, as_created(job))
+    late = first.job(task_id)["metadata"]["uid"]
+    eventually(lambda: not first.jobs(task_id), within_s=40, what="the late Job is removed")
+    assert watch.uids()[task_id, "1"] == {job["metadata"]["uid"], late}
+    assert late not in first.pods_made()
+    assert {node.metric("duplicate_jobs_total") for node in nodes.running()} == {0}

@@ -24,7 +24,7 @@ from raftsman.executor.kubernetes.answers import FOREIGN_BYTES, error_of_answer,
 from raftsman.executor.kubernetes.client import KubernetesJobs
 from raftsman.executor.kubernetes.connection import Connection, build_connection
 from raftsman.executor.kubernetes.kubeconfig import Kubeconfigs, resolve
-from raftsman.executor.kubernetes.timing import LONGEST_PAUSE_S, Backoff, Timing, TokenBucket
+from raftsman.executor.kubernetes.timing import LONGEST_PAUSE_S, Backoff, Timing, TokenBucket, Urgency
 from raftsman.executor.kubernetes.transport import Call, Transport
 from tests.harness.fake_kubernetes import (
     Answer,
@@ -43,13 +43,15 @@ LOG = "/api/v1/namespaces/batch/pods/p/log"
 
 
 class Bucket(TokenBucket):
-    """Counts the calls that took what others leave."""
+    """Notes how urgent each call was."""
 
-    spare = 0
+    def __init__(self, timing: Timing, *, qps: float, burst: int) -> None:
+        super().__init__(timing, qps=qps, burst=burst)
+        self.taken: list[Urgency] = []
 
-    async def take_spare(self) -> None:
-        self.spare += 1
-        await super().take_spare()
+    async def take(self, urgency: Urgency = Urgency.FIRST) -> None:
+        self.taken.append(urgency)
+        await super().take(urgency)
 
 
 class Bench:
@@ -177,6 +179,18 @@ async def test_the_ttl_is_a_merge_patch_guarded_by_the_uid(bench: Bench) -> None
     assert request.body == {"metadata": {"uid": "u"}, "spec": {"ttlSecondsAfterFinished": 60}}
 
 
+async def test_releases_and_deletions_go_before_creations_and_those_before_times_to_live(bench: Bench) -> None:
+    done = Answer(200, {"kind": "Job"})
+    bench.server.script("POST", JOBS, done)
+    bench.server.script("PATCH", JOB, done, done)
+    bench.server.script("DELETE", JOB, done)
+    await bench.jobs.create_job("batch", {"kind": "Job"})
+    await bench.jobs.release_job("batch", "j", "u")
+    await bench.jobs.delete_job("batch", "j", "u")
+    await bench.jobs.set_ttl("batch", "j", "u", 60)
+    assert bench.bucket.taken == [Urgency.NEW, Urgency.FIRST, Urgency.FIRST, Urgency.SPARE]
+
+
 async def test_a_release_is_a_merge_patch_guarded_by_the_uid_that_leaves_a_mark(bench: Bench) -> None:
     bench.server.script("PATCH", JOB, Answer(200, {"kind": "Job", "spec": {"suspend": False}}))
     assert await bench.jobs.release_job("batch", "j", "u") == {"kind": "Job", "spec": {"suspend": False}}
@@ -226,7 +240,7 @@ async def test_events_come_with_the_newest_last(bench: Bench) -> None:
     bench.server.script("GET", path, Answer(200, {"items": [new, old, "junk"]}))
     assert [event["reason"] for event in await bench.jobs.list_events("batch", "u")] == ["A", "B"]
     assert bench.server.received("GET", path)[0].query["fieldSelector"] == "involvedObject.uid=u"
-    assert bench.bucket.spare == 1, "nothing waits behind them"
+    assert bench.bucket.taken == [Urgency.SPARE], "nothing waits behind them"
 
 
 async def read(bench: Bench, **how: Any) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from raftsman.executor.jobs import NoTurn
-from raftsman.executor.kubernetes.timing import Timing, TokenBucket
+from raftsman.executor.kubernetes.timing import Timing, TokenBucket, Urgency
 from raftsman.raft.lifecycle import State
 from tests.harness.executors import Executors, play
 from tests.harness.executors import played as scene_of
@@ -36,7 +36,7 @@ async def readers(bucket: TokenBucket, count: int) -> AsyncIterator[list[int]]:
 
     async def read_again(number: int) -> None:
         while True:
-            await bucket.take_spare()
+            await bucket.take(Urgency.SPARE)
             turns[number] += 1
             await asyncio.sleep(2)
 
@@ -81,12 +81,58 @@ def test_a_call_for_which_nothing_was_spare_for_a_minute_is_refused() -> None:
 
         taking = asyncio.create_task(all_there_is())
         await asyncio.sleep(1)
-        ends = await asyncio.gather(*(bucket.take_spare() for _ in range(3)), return_exceptions=True)
+        ends = await asyncio.gather(*(bucket.take(Urgency.SPARE) for _ in range(3)), return_exceptions=True)
         assert all(isinstance(end, NoTurn) for end in ends)
-        assert asyncio.get_running_loop().time() - 1 == pytest.approx(60, abs=1)
+        assert asyncio.get_running_loop().time() - 1 == pytest.approx(60, abs=2)
         taking.cancel()
         await asyncio.sleep(5)
-        await bucket.take_spare()
+        await bucket.take(Urgency.SPARE)
+
+    played(scene)
+
+
+def test_a_stop_does_not_wait_behind_creations_and_every_creation_has_its_turn() -> None:
+    async def scene(bucket: TokenBucket) -> None:
+        loop = asyncio.get_running_loop()
+        creations = [asyncio.create_task(bucket.take(Urgency.NEW)) for _ in range(200)]
+        for _ in range(20):
+            await asyncio.sleep(0.3)
+            began = loop.time()
+            await bucket.take()
+            assert loop.time() == began
+        await asyncio.gather(*creations)
+        assert loop.time() == pytest.approx((200 + 20 - 30) / 20, abs=0.1), "and nothing is left unused"
+
+    played(scene)
+
+
+def test_creations_that_would_wait_too_long_are_refused_at_once_and_told_for_how_long() -> None:
+    async def scene(bucket: TokenBucket) -> None:
+        loop = asyncio.get_running_loop()
+        ends = await asyncio.gather(*(bucket.take(Urgency.NEW) for _ in range(300)), return_exceptions=True)
+        assert sum(end is None for end in ends) == pytest.approx(30 + 10 * 20, abs=1)
+        refused = [end for end in ends if isinstance(end, NoTurn)]
+        assert all(end.retry_after_s is not None and 10.0 < end.retry_after_s < 14.0 for end in refused)
+        assert loop.time() <= 11.0
+
+    played(scene)
+
+
+def test_a_creation_that_waits_behind_too_much_that_is_more_urgent_is_refused_in_time() -> None:
+    async def scene(bucket: TokenBucket) -> None:
+        async def all_there_is() -> None:
+            while True:
+                await bucket.take()
+
+        creation = asyncio.create_task(bucket.take(Urgency.NEW))
+        await creation
+        taking = asyncio.create_task(all_there_is())
+        await asyncio.sleep(3)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(NoTurn):
+            await bucket.take(Urgency.NEW)
+        assert asyncio.get_running_loop().time() - began <= 11.0
+        taking.cancel()
 
     played(scene)
 
