@@ -17,6 +17,7 @@ class Sight:
 
     configured: bool = True  # Whether this node has the context at all.
     error: str = ""  # Why the rest cannot be trusted now; "" when it can.
+    elsewhere: bool = False  # That is why: under the context's name is another cluster now.
     refused: bool = False  # That is an answer: the account may not look there, and no Job that this node made may be.
     job: Json | None = None  # The Job under the attempt's name.
     pods: Sequence[Json] = ()

@@ -163,5 +163,8 @@ class Contexts(Protocol):
     def health(self, name: str) -> ContextHealth:
         """Return whether the context answers; a name that is not configured is not reachable and says so."""
 
+    def server_fingerprint(self, name: str) -> str:
+        """Return what tells the context's cluster from others, whatever they are called; "" while it is not known."""
+
     def jobs(self, name: str) -> Jobs | None:
         """Return the context's API, or None while it has none (not configured, or its kubeconfig cannot be read)."""

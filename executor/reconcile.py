@@ -142,7 +142,8 @@ def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment
     notes = _count_blindness(notes, now)
     if not _is_blind(notes, now):
         return None, notes
-    return _tell_unreachable(task, attempt, f"context {attempt.context} does not answer: {sight.error}"), notes
+    reason = sight.error if sight.elsewhere else f"context {attempt.context} does not answer: {sight.error}"
+    return _tell_unreachable(task, attempt, reason), notes
 
 
 def _shut_out(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:

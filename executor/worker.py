@@ -207,6 +207,9 @@ class Worker:
             return Sight(
                 configured=configured, error=self._contexts.health(attempt.context).error or "not connected yet"
             )
+        if self._is_elsewhere(attempt):
+            error = f"node {self._node} reaches another cluster under the name {attempt.context}"
+            return Sight(error=error, elsewhere=True)
         mirror = self._settling.mirror(jobs, (attempt.context, attempt.namespace), cluster)
         if not mirror.synced:
             may_have_job = watched.ambiguous or watched.found is not None
@@ -230,6 +233,11 @@ class Worker:
             departed=mirror.departed_pods_of(uid) if uid else (),
             events=events,
         )
+
+    def _is_elsewhere(self, attempt: Attempt) -> bool:
+        """Whether the context's name was given to another cluster since the attempt began."""
+        server = self._contexts.server_fingerprint(attempt.context)
+        return "" not in (server, attempt.server) and server != attempt.server
 
     def _let_go(self, key: AttemptKey, watched: Watched) -> None:
         """Stop following an attempt that has ended or that another node looks after now."""

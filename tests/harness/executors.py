@@ -53,6 +53,7 @@ CONTEXT = "prod"
 ODD_CONTEXT = "odd"  # In the table, and on a node when a test puts it there.
 NAMESPACE = "batch"
 TTL_S = 3600
+SERVER = "the cluster"  # Its fingerprint.
 
 
 @dataclass(slots=True)
@@ -84,7 +85,9 @@ class Executors:
     def __post_init__(self) -> None:
         self.log.append(FoundCluster(uuid="6f0c"))
         for name in ("alpha", "beta"):
-            contexts = tuple(MemberContext(name=ContextName(each), reachable=True) for each in (ODD_CONTEXT, CONTEXT))
+            contexts = tuple(
+                MemberContext(name=ContextName(each), reachable=True, server=SERVER) for each in (ODD_CONTEXT, CONTEXT)
+            )
             member = Member(node=NodeId(name), url="", contexts=contexts)
             self.log.append(MemberJoined(member=member))
             self.links[name] = Link()
@@ -97,6 +100,7 @@ class Executors:
         replica = self.log.replica(name, wakeup)
         jobs = FakeJobs(self.kubernetes, self.links[name])
         contexts = FakeContexts({CONTEXT: jobs})
+        contexts.servers = {CONTEXT: SERVER}
         output = OutputStore(self.root / name, KeepLimits())
         worker = Worker(
             node=NodeId(name),

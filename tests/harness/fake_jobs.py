@@ -460,6 +460,8 @@ class FakeContexts:
 
     def __init__(self, contexts: dict[str, FakeJobs | None]) -> None:
         self.contexts = contexts
+        self.servers: dict[str, str] = {}
+        """By context: the fingerprint of its cluster."""
         self.hangs = False
         """Nothing answers, but what is open stays open."""
 
@@ -470,6 +472,9 @@ class FakeContexts:
         reachable = self.contexts.get(name) is not None and not self.hangs
         error = "" if reachable else "no answer within 5 s" if self.hangs else "not connected yet"
         return ContextHealth(reachable=reachable, error=error, since_ms=0)
+
+    def server_fingerprint(self, name: str) -> str:
+        return self.servers.get(name, "")
 
     def jobs(self, name: str) -> Jobs | None:
         return self.contexts.get(name)

@@ -8,9 +8,9 @@ import pytest
 from raftsman.executor.output import End
 from raftsman.raft.lifecycle import Cause, State, StopKind
 from raftsman.raft.records import JobCounts
-from tests.harness.executors import CONTEXT, NAMESPACE, Executors, play, played
-from tests.harness.fake_jobs import Life
-from tests.harness.fake_link import LOST, denied
+from tests.harness.executors import CONTEXT, NAMESPACE, SERVER, Executors, play, played
+from tests.harness.fake_jobs import FakeContext, FakeJobs, Life
+from tests.harness.fake_link import LOST, Link, denied
 
 FOREVER = Life(runs_s=None)
 GOES_ON = "its Job was deleted, its Pod goes on"
@@ -184,3 +184,38 @@ def test_the_output_of_a_job_that_was_suspended_and_resumed_is_that_of_its_secon
         assert output.end == End("complete", "")
 
     play(tmp_path, scene)
+
+
+# --- a context whose name is given to another cluster --------------------------------------------
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["it goes on", "it is to be stopped"])
+def test_an_attempt_is_not_looked_for_in_another_cluster(tmp_path: Path, stops: bool) -> None:
+    async def scene(executors: Executors) -> None:
+        executors.kubernetes.life = lambda _name: Life(runs_s=30.0)
+        alpha = executors.start("alpha")
+        executors.submit("t")
+        await executors.until(lambda: executors.task("t").state is State.RUNNING)
+        other = FakeJobs(FakeContext(), Link())
+        alpha.contexts.contexts[CONTEXT], alpha.contexts.servers[CONTEXT] = other, "another cluster"
+        if stops:
+            executors.cancel("t")
+        await executors.until(lambda: executors.task("t").unreachable, within_s=8)
+        if not stops:
+            assert executors.task("t").reason == f"node alpha reaches another cluster under the name {CONTEXT}"
+        await asyncio.sleep(60)
+        assert not executors.task("t").ended, "what is not there proves nothing"
+        alpha.contexts.contexts[CONTEXT], alpha.contexts.servers[CONTEXT] = alpha.jobs, SERVER
+        task = await executors.ended("t", within_s=5)
+        assert task.state is State.COMPLETED, "it had ended before anybody stopped it"
+
+    play(tmp_path, scene)
+
+
+@played
+async def test_an_attempt_is_not_begun_in_another_cluster(executors: Executors) -> None:
+    executors.start("alpha").contexts.servers[CONTEXT] = "another cluster"
+    executors.submit("t")
+    await executors.until(lambda: executors.task("t").unreachable, within_s=8)
+    await asyncio.sleep(30)
+    assert executors.kubernetes.made == []
