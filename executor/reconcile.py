@@ -400,6 +400,7 @@ def _report(task: Task, attempt: Attempt, signal: Signal, job: Json | None = Non
         attempt=attempt.number,
         node=attempt.node,
         signal=signal,
+        sequence=task.sequence,
         job_name=podstatus.name(job) if job else attempt.job_name,
         job_uid=_uid(job) if job else attempt.job_uid,
         job=podstatus.job_counts(job) if job else None,

@@ -286,7 +286,10 @@ def _failure(task: Task, *, cause: Cause, message: str) -> Report:
 
 def _report(task: Task, signal_: Signal) -> Report:
     assert task.attempt is not None
-    return Report(task_id=task.task_id, attempt=task.attempt.number, node=task.attempt.node, signal=signal_)
+    attempt = task.attempt
+    return Report(
+        task_id=task.task_id, attempt=attempt.number, node=attempt.node, signal=signal_, sequence=task.sequence
+    )
 
 
 def _with(report: Report, **fields: object) -> Report:

@@ -93,6 +93,7 @@ class Report(Row, frozen=True, kw_only=True):
     attempt: int
     node: NodeId
     signal: Signal  # One of REPORT_SIGNALS.
+    sequence: int = 0  # ``Task.sequence``: an id can be another task's by the time this arrives. 0: not told.
     job_name: str = ""
     job_uid: str = ""
     started_at: Instant | None = None

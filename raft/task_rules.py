@@ -150,6 +150,8 @@ def _reported(table: Rows, command: Report) -> Task | Refused:
     if isinstance(task, Refused):
         return task
     assert task.attempt is not None
+    if command.sequence not in (0, task.sequence):
+        return Refused(code="stale-attempt", detail=f"{command.task_id} is another task by now")
     if task.attempt.node != command.node:
         return Refused(code="not-assigned", detail=f"{command.task_id} is looked after by {task.attempt.node}")
     if task.attempt.job_uid and command.job_uid not in ("", task.attempt.job_uid):
