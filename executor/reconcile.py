@@ -50,6 +50,8 @@ REPORT_EVERY_MS = 1_000
 """Reports of one attempt that change no state are at least so far apart."""
 OBSTACLE_BYTES = 400
 """Of a refusal in the reason of a stopping task: leaves room in ``limits.REASON_BYTES`` for what is said before it."""
+WHOLE_SECOND_MS = 1_000
+"""Kubernetes' stamps are whole seconds, cut off."""
 EVENTS_EVERY_MS = 2_000
 """While an attempt waits, its Events are read so often: they alone know why a Job makes no Pod."""
 
@@ -217,7 +219,7 @@ def _orphaned(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Mom
         _report(task, attempt, Signal.OBSERVE if since is None else Signal.START),
         job_name=job_name(task.task_id, attempt.number),
         job_uid=bound,
-        started_at=since,
+        started_at=_exact(since, attempt),
         reason=reason,
         cause=task.pending_cause,
     )
@@ -333,7 +335,8 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment
     report = _report(task, attempt, Signal.OBSERVE if running_since is None else Signal.START, job)
     told = wait if not starting or _is_telling(notes, now) else None
     reason = told.message if told else _deletion_note(task, job)
-    report = _with(report, started_at=running_since, reason=reason, cause=told.cause if told else None)
+    started_at = _exact(running_since, attempt)
+    report = _with(report, started_at=started_at, reason=reason, cause=told.cause if told else None)
     return _tell(task, report, notes, now)
 
 
@@ -410,8 +413,8 @@ def _report(task: Task, attempt: Attempt, signal: Signal, job: Json | None = Non
 def _final(task: Task, attempt: Attempt, outcome: Outcome, job: Json | None = None) -> Report:
     return _with(
         _report(task, attempt, Signal.SUCCEED if outcome.succeeded else Signal.FAIL, job),
-        started_at=outcome.started_at,
-        ended_at=outcome.finished_at,
+        started_at=_exact(outcome.started_at, attempt),
+        ended_at=_exact(outcome.finished_at, attempt),
         exit_code=outcome.exit_code,
         killed_by=outcome.signal,
         cause=outcome.cause,
@@ -419,6 +422,13 @@ def _final(task: Task, attempt: Attempt, outcome: Outcome, job: Json | None = No
         message=outcome.message,
         reason=outcome.note,
     )
+
+
+def _exact(stamp: Instant | None, attempt: Attempt) -> Instant | None:
+    """Return the instant, which Kubernetes has cut to the second: nothing of an attempt was before its assignment."""
+    if stamp is None or not 0 < attempt.assigned_at - stamp < WHOLE_SECOND_MS:
+        return stamp
+    return attempt.assigned_at
 
 
 def obstacle(task: Task, refusal: str) -> Report | None:

@@ -7,19 +7,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raftsman.executor.actions import Clear, Conclude, Confirm, Create, Delete, Notes, Sight, Tell
+from raftsman.executor.actions import Clear, Conclude, Confirm, Create, Delete, Notes, Release, Sight, Tell
 from raftsman.executor.jobs import ANNOTATION_SEQUENCE, LABEL_CLUSTER, Json
 from raftsman.executor.outcome import Outcome
 from raftsman.executor.reconcile import (
     BLIND_MS,
     EVIDENCE_MS,
     NO_ADAPTER,
-    ORPHAN_MS,
     decide,
-    is_orphan,
-    is_second,
     output_source,
-    wants_ttl,
 )
 from raftsman.executor.waits import Waiting
 from raftsman.raft.lifecycle import Cause, Signal, State, StopKind
@@ -47,6 +43,7 @@ from tests.unit.attempts import (
     task,
     told,
 )
+from tests.unit.kubernetes_objects import container, pod
 
 # --- create and adopt -------------------------------------------------------------------------
 
@@ -330,69 +327,24 @@ def test_the_output_is_that_of_the_newest_pod_that_has_started() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finished", "wants"),
-    [
-        (job(), False),
-        (job(ended_as="Complete"), True),
-        (job(ended_as="Failed"), True),
-        (job(ended_as="Complete", deleted=DELETED), False),
-        (job(ended_as="Complete") | {"spec": {"ttlSecondsAfterFinished": 3600}}, False),
-        (job(ended_as="Complete") | {"spec": {"ttlSecondsAfterFinished": 604800}}, True),
-    ],
-    ids=["it runs", "complete", "failed", "being deleted", "told", "told otherwise"],
+    ("assigned_ms", "told_ms"),
+    [(-500, 0), (0, 0), (1, 1), (999, 999), (1_000, 0), (60_000, 0)],
+    ids=["before", "the same", "", "at most a second", "clocks differ", "and by much"],
 )
-def test_a_finished_job_is_told_once_when_to_leave(finished: Json, wants: bool) -> None:
-    assert wants_ttl(finished, 3600) is wants
+def test_stamps_that_kubernetes_has_cut_to_the_second_are_not_before_the_assignment(
+    assigned_ms: int, told_ms: int
+) -> None:
+    def assigned(row: Task) -> Task:
+        assert row.attempt is not None
+        attempt = msgspec.structs.replace(row.attempt, assigned_at=Instant(T0 + assigned_ms))
+        return msgspec.structs.replace(row, attempt=attempt)
 
-
-@pytest.mark.parametrize(
-    ("found", "row", "orphan"),
-    [
-        (job(sequence=1, suspended=True), task(sequence=2), True),
-        (job(sequence=1), task(sequence=2), True),
-        (job(sequence=2, ended_as="Complete"), task(sequence=3), False),
-        (job(sequence=3), task(sequence=2), False),
-        (job(sequence=2, attempt=2), task(sequence=2), False),
-        (job(sequence=1, attempt=2), task(sequence=2), True),
-        (job(sequence=1, ours=False), task(sequence=2), False),
-    ],
-    ids=["never released", "released", "it has ended", "this table is behind", "so it is", "a retry", "a stranger's"],
-)
-def test_a_job_of_an_earlier_attempt_is_an_orphan(found: Json, row: Task, orphan: bool) -> None:
-    assert is_orphan(found, row, Instant(T0 + ORPHAN_MS), cluster=CLUSTER) is orphan
-    assert not is_orphan(found, row, Instant(T0 + ORPHAN_MS - 1), cluster=CLUSTER)
-
-
-@pytest.mark.parametrize(
-    ("found", "after_ms", "orphan"),
-    [
-        (job(), ORPHAN_MS, True),
-        (job("another"), ORPHAN_MS, True),
-        (job(), ORPHAN_MS - 1, False),
-        (job(ours=False), ORPHAN_MS, False),
-        (job(ended_as="Complete"), ORPHAN_MS, False),
-        (job(deleted=DELETED), ORPHAN_MS, False),
-    ],
-    ids=["works", "a second one works", "the watch may lag", "foreign", "ended", "being deleted"],
-)
-def test_a_job_that_works_for_an_ended_task_is_an_orphan(found: Json, after_ms: int, orphan: bool) -> None:
-    over = task(State.CANCELLED, uid="u", completed_at=T0)
-    assert is_orphan(found, over, Instant(T0 + after_ms), cluster=CLUSTER) is orphan
-
-
-@pytest.mark.parametrize(
-    ("found", "bound", "second"),
-    [
-        (job("another"), "u", True),
-        (job("another", ended_as="Complete"), "u", True),
-        (job(), "u", False),
-        (job("another"), "", False),
-        (job("another", ours=False), "u", False),
-    ],
-    ids=["works", "ended", "its own", "none is known", "foreign"],
-)
-def test_a_job_beside_the_one_that_the_log_knows_is_a_second_one(found: Json, bound: str, second: bool) -> None:
-    assert is_second(found, task(State.RUNNING, uid=bound), cluster=CLUSTER) is second
+    state = {"startedAt": "2026-01-01T00:00:00Z"}
+    runs = pod(container("running", **state), phase="Running")
+    assert told(assigned(BOUND), Sight(job=job(), pods=[runs])).started_at == T0 + told_ms
+    over = pod(container("terminated", exitCode=0, finishedAt="2026-01-01T00:00:00Z", **state), phase="Succeeded")
+    report = concluded(assigned(RUNNING), Sight(job=job(ended_as="Complete"), pods=[over]))
+    assert (report.started_at, report.ended_at) == (T0 + told_ms, T0 + told_ms)
 
 
 # --- anything at all --------------------------------------------------------------------------
@@ -407,6 +359,7 @@ some_jobs = st.none() | st.builds(
     deleted=stamps,
     ended_as=st.sampled_from(["", "Complete", "Failed", "FailureTarget"]),
     ended_at=stamps,
+    suspended=st.booleans(),
     active=st.integers(0, 1),
 )
 some_pods = st.lists(
@@ -431,6 +384,8 @@ notes_of_all_kinds = st.builds(
     events_at=instants,
     refusal=st.sampled_from([None, QUOTA, INVALID]),
     retry_at=instants,
+    release_at=instants,
+    held=st.sampled_from([None, QUOTA]),
     seen=st.sampled_from(["", "u", "v"]),
     cleared=st.sampled_from(["", "u"]),
     vanished=st.booleans(),
@@ -452,7 +407,7 @@ rows = st.builds(
 
 @example(task(), Sight(configured=True, job=job()), Notes(vanished=True), 0)
 @given(rows, sights, notes_of_all_kinds, st.integers(0, 1_000_000))
-def test_no_look_creates_what_may_exist_or_deletes_what_is_not_the_attempts(
+def test_no_look_creates_what_may_exist_or_releases_or_deletes_what_is_not_the_attempts(
     row: Task, sight: Sight, notes: Notes, ms: int
 ) -> None:
     assert row.attempt is not None
@@ -463,6 +418,12 @@ def test_no_look_creates_what_may_exist_or_deletes_what_is_not_the_attempts(
             assert row.attempt.job_uid == ""
             assert notes.seen == ""
             assert sight.job is None
+        case Release(uid):
+            assert row.stop is None
+            assert sight.job is not None
+            assert uid == row.attempt.job_uid == sight.job["metadata"]["uid"] != ""
+            assert sight.job["metadata"]["labels"][LABEL_CLUSTER] == CLUSTER
+            assert sight.job["spec"] == {"suspend": True}
         case Delete(uid):
             assert row.stop is not None
             assert sight.job is not None
