@@ -33,6 +33,9 @@ READ_PATIENCE_S = 2.5
 in the first round may hang, and another one need not. Each round is twice as patient as the one before."""
 WRITE_PATIENCE_S = ROOM_S
 """Likewise for what is no reading."""
+STREAM_PATIENCE_S = 5.0
+"""Likewise for the beginning of a stream. A node may have to hand it on to one that hangs; after so long, the others
+give that one up."""
 SLOW_S = 1.0
 """A node that has used up so much time without saying anything is asked behind the others."""
 _SAY_NOTHING_OF_EARLIER_TRIES = frozenset({401, 403, 429, 507})
@@ -89,11 +92,13 @@ class _Search:
     def request_of(self, round_number: int) -> Request:
         """Return the request as it is sent in this round, when others can be asked instead: at first in a hurry.
 
-        Streams take their time; and what must not be repeated has to wait for the answer.
+        What must not be repeated has to wait for the answer.
         """
-        if self.request.streams or not self.request.repeatable:
+        if not self.request.repeatable:
             return self.request
         patience_s = READ_PATIENCE_S if self.request.method == "GET" else WRITE_PATIENCE_S
+        if self.request.streams:
+            patience_s = STREAM_PATIENCE_S
         spared_s = max(ANSWER_TIMEOUT_S - patience_s * 2**round_number, 0.0)
         return replace(self.request, answer_timeout_s=self.request.answer_timeout_s - spared_s)
 

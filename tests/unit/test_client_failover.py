@@ -102,6 +102,7 @@ def test_leadership_that_was_promised_to_a_node_is_asked_for_again(api: FakeApi)
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     monkeypatch.setattr("raftsman.endpoints.READ_PATIENCE_S", 0.3)
     monkeypatch.setattr("raftsman.endpoints.WRITE_PATIENCE_S", 0.3)
+    monkeypatch.setattr("raftsman.endpoints.STREAM_PATIENCE_S", 0.3)
     monkeypatch.setattr("raftsman.endpoints.SLOW_S", 0.2)
     with FakeApi() as fake:
         fake.failures = [HANG] * 100
@@ -112,6 +113,18 @@ def test_a_reading_goes_on_when_the_first_node_hangs(hanging: FakeApi, api: Fake
     api.put(task("a"))
     began = time.monotonic()
     assert Client([hanging.url, api.url]).get("a")["taskId"] == "a"
+    assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize("stream", [
+    lambda client: client.logs("a", follow=True), lambda client: client.events("a", follow=True)])  # fmt: skip
+def test_a_stream_begins_elsewhere_when_the_first_node_hangs(
+    hanging: FakeApi, api: FakeApi, stream: Callable[[Client], Iterator[object]]
+) -> None:
+    api.put(task("a", "completed"))
+    api.events = [event(1, "a", "running", "completed")]
+    began = time.monotonic()
+    assert list(stream(Client([hanging.url, api.url])))
     assert time.monotonic() - began < 2.0
 
 
