@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from raftsman.node import descriptors
 from raftsman.node.changes import RING_CHANGES
 from raftsman.node.http.answers import json_response
 from raftsman.node.http.events import MAX_PAGE_EVENTS, PAGE_EVENTS
@@ -50,6 +51,7 @@ def _submission() -> SubmissionLimitsView:
 
 
 def _requests(site: Site) -> RequestLimitsView:
+    shares = descriptors.shares()
     assert (PAGE_EVENTS, MAX_PAGE_EVENTS) == (PAGE_TASKS, MAX_PAGE_TASKS)
     return {
         "bodyBytes": site.settings.http.max_body_bytes,
@@ -63,6 +65,8 @@ def _requests(site: Site) -> RequestLimitsView:
         "planTasks": PLAN_TASKS,
         "tailLines": MAX_TAIL_LINES,
         "arrivalMs": round(ARRIVAL_S * 1000),
+        "connections": shares.connections,
+        "passedOnOutputs": shares.relays,
     }
 
 

@@ -113,6 +113,7 @@ def test_a_task_that_is_not_there_is_not_explained(node: NodeProcess) -> None:
 
 def test_every_bound_can_be_asked_for(node: NodeProcess) -> None:
     limits = get(node, "/v1/limits").json
+    assert 0 < limits["requests"]["passedOnOutputs"] < limits["requests"]["connections"] <= 4096
     assert set(limits) == {"submission", "requests", "kept"}
     assert all(isinstance(bound, int) for bounds in limits.values() for bound in bounds.values())
     assert (limits["submission"]["specBytes"], limits["requests"]["bodyBytes"]) == (131_072, 1_048_576)

@@ -366,6 +366,10 @@ class RequestLimitsView(TypedDict):
     tailLines: int
     arrivalMs: int
     """In which a request must arrive whole."""
+    connections: int
+    """Open at a time; fewer when this process may open few files."""
+    passedOnOutputs: int
+    """Of other nodes, at a time: beyond it they must be asked themselves."""
 
 
 class KeptLimitsView(TypedDict):
