@@ -9,7 +9,7 @@ from raftsman.raft import messages as m
 from raftsman.raft.disk import DiskFailed
 from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.link import LONGEST_UNSENT_BYTES
-from raftsman.raft.participant import MAX_QUEUED
+from raftsman.raft.participant import MAX_QUEUED, TICK_BYTES
 from raftsman.raft.peers import UNSENT_BYTES, in_parts
 from raftsman.raft.waiting import Answer
 from tests.harness.simulated_disk import Operation
@@ -69,6 +69,22 @@ def test_everything_that_came_together_costs_one_write_and_one_sync() -> None:
         world.propose(leader, b"%d" % number)
     leader.participant.tick()
     assert operations == ["write", "sync"]
+
+
+def test_what_comes_together_is_written_in_parts_so_that_heartbeats_get_between() -> None:
+    """800 specifications of the longest kind that came at once were one write of 100 MB, and deposed the leader."""
+    world = Steps()
+    world.start()
+    leader = world.leader()
+    world.run(0.2)
+    first = leader.journal.last_index
+    answers = [world.propose(leader, bytes([number]) * COMMAND_BYTES) for number in range(9)]
+    leader.participant.tick()
+    assert leader.journal.last_index - first == TICK_BYTES // COMMAND_BYTES
+    assert leader.participant.hurried, "the rest follows at once"
+    refused = world.propose(leader, b"last")
+    world.until(lambda: all(answers) and refused, "all are answered")
+    assert [command[:1] for command in leader.commands] == [*(bytes([number]) for number in range(9)), b"l"]
 
 
 # --- a full disk, a failing disk --------------------------------------------------------------
