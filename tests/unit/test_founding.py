@@ -1,9 +1,12 @@
 """When a cluster comes into being, and when a node with an empty disk counts."""
 
 from random import Random
+from zlib import crc32
 
+import msgpack
 import pytest
 
+from raftsman.raft.disk import UPGRADE_THE_NODE
 from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of
 from raftsman.raft.identity import IdentityDamaged, WrongDirectory, require_journal, save_identity, take_identity
 from raftsman.raft.messages import Status
@@ -196,6 +199,26 @@ def test_every_flipped_byte_of_an_identity_is_found() -> None:
         disk.flip("identity", offset)
         with pytest.raises(IdentityDamaged, match="identity: offset"):
             take_identity(disk, cluster="test", node="alpha", new_incarnation="a2")
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "fault"),
+    [
+        (2, {}, "format 2, this program knows 1"),
+        (1, {"zone": "north"}, "unknown field `zone`"),
+        (1, {"stage": "leaving"}, "a stage 'leaving'"),
+    ],
+)
+def test_an_identity_of_a_newer_program_asks_for_that_and_not_for_an_empty_directory(
+    version: int, more: dict[str, str], fault: str
+) -> None:
+    """Whoever went back to an older program on all nodes, and did as they said, would lose everything."""
+    disk = disk_of()
+    body = msgpack.packb({**msgpack.unpackb(disk.content("identity")[9:]), **more})
+    assert body is not None
+    disk.create("identity").write_at(0, b"RMID" + bytes([version]) + crc32(body).to_bytes(4) + body)
+    with pytest.raises(IdentityDamaged, match=f"{fault}.*{UPGRADE_THE_NODE}"):
+        take_identity(disk, cluster="test", node="alpha", new_incarnation="a2")
 
 
 def test_a_log_without_its_identity_and_a_member_without_its_journal_are_refused() -> None:
