@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import cast
 
+import msgspec
 import pytest
 
 from raftsman.raft import link as links
@@ -106,6 +107,15 @@ async def test_a_hello_that_is_not_meant_for_this_node_is_refused_with_a_sentenc
         assert answer.reason.startswith(words)
         assert heard.told == []
         assert [why.startswith(words) for why in transport.refused.values()] == [True]
+
+
+async def test_a_newer_version_whose_hello_says_more_is_told_which_versions_there_are() -> None:
+    body = msgspec.msgpack.encode(["hello", 2, *msgspec.structs.astuple(HELLO)[1:], "what version 2 adds"])
+    async with listening() as (transport, heard, port):
+        answer = answer_in(await says(port, len(body).to_bytes(m.LENGTH_BYTES) + body))
+        assert answer == m.Farewell(reason="alpha speaks version 2 of the log's protocol, beta speaks 1")
+        assert heard.told == []
+        assert transport.refused == {"alpha": answer.reason}
 
 
 def test_whoever_answers_at_another_nodes_address_is_refused() -> None:
