@@ -78,8 +78,9 @@ def save_identity(disk: Disk, identity: Identity) -> None:
             file.sync()
     finally:
         file.close()
-    with fatal_errors("naming the node's identity"):
+    with typed_errors("naming the node's identity"):
         disk.rename(_TEMPORARY, NAME)
+    with fatal_errors("naming the node's identity"):
         disk.sync_names()
 
 

@@ -1,17 +1,19 @@
 """When a cluster comes into being, and when a node with an empty disk counts."""
 
+import errno
 from random import Random
 from zlib import crc32
 
 import msgpack
 import pytest
 
-from raftsman.raft.disk import UPGRADE_THE_NODE
+from raftsman.raft.disk import UPGRADE_THE_NODE, DiskFull
 from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of
 from raftsman.raft.identity import IdentityDamaged, WrongDirectory, require_journal, save_identity, take_identity
 from raftsman.raft.messages import Status
 from tests.harness.simulated_disk import SimulatedDisk
 from tests.harness.steps import Steps
+from tests.unit.journals import failing
 
 LIST = {"alpha": "a1", "beta": "b1", "gamma": "c1"}
 OTHERS = ("beta", "gamma")
@@ -177,6 +179,18 @@ def test_an_identity_survives_the_power() -> None:
     disk = disk_of()
     save_identity(disk, mine(MEMBER, LIST))
     disk.lose_power()
+    assert take_identity(disk, cluster="test", node="alpha", new_incarnation="never") == mine(MEMBER, LIST)
+
+
+@pytest.mark.parametrize("kind", ["create", "write", "rename"])
+def test_a_full_disk_keeps_the_identity_that_was_and_takes_the_next_one_when_there_is_room(kind: str) -> None:
+    disk = disk_of()
+    disk.before = failing(kind, errno.ENOSPC)
+    with pytest.raises(DiskFull):
+        save_identity(disk, mine(MEMBER, LIST))
+    disk.before = lambda _operation: None
+    assert take_identity(disk, cluster="test", node="alpha", new_incarnation="never") == mine(NEW)
+    save_identity(disk, mine(MEMBER, LIST))
     assert take_identity(disk, cluster="test", node="alpha", new_incarnation="never") == mine(MEMBER, LIST)
 
 
