@@ -164,6 +164,29 @@ async def test_a_link_that_is_heard_of_is_not_given_up_for_a_new_one_and_a_silen
             await hang_up(writer)
 
 
+async def test_localhost_is_listened_at_where_ipv6_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = socket.create_server
+
+    def without_ipv6(address: tuple[str, int], *, family: int, backlog: int) -> socket.socket:
+        if family == socket.AF_INET6 or address[0] == "127.0.0.9":
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return create(address, family=family, backlog=backlog)
+
+    def both(_host: str, port: int, *_: object) -> list[tuple[object, ...]]:
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+
+    monkeypatch.setattr(socket, "create_server", without_ipv6)
+    with pytest.raises(OSError, match="this machine has no address"):
+        await wire._listen("127.0.0.9", 0)
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    (listening,) = await wire._listen("localhost", 0)
+    assert listening.getsockname()[0] == "127.0.0.1"
+    listening.close()
+
+
 async def test_two_nodes_that_have_nothing_to_say_show_that_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "SIGN_OF_LIFE_S", 0.05)
     monkeypatch.setattr(wire, "QUIET_S", 0.5)
