@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from raftsman.raft import messages as m
+from raftsman.raft import shipping
 from raftsman.raft.disk import DiskFailed
 from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.link import LONGEST_UNSENT_BYTES
@@ -192,6 +193,20 @@ def test_a_log_that_is_long_is_compacted_and_a_restart_begins_with_the_snapshot(
     assert len(world.nodes[leader.name].machine.applied) >= 100
     world.run(1)
     assert world.nodes[leader.name].machine.applied == before
+
+
+def test_a_log_of_many_bytes_is_compacted_however_few_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "COMPACT_BYTES", 1 << 20)
+    world = Steps(keep_behind=2)
+    world.start()
+    for number in range(8):
+        world.commit(bytes([number]) * (100 << 10))
+    assert world.snapshots == []
+    for number in range(8, 16):
+        world.commit(bytes([number]) * (100 << 10))
+    world.run(0.5)
+    assert len(world.snapshots) >= len(world.names)
+    assert all(node.journal.first_index > 8 for node in world.nodes.values())
 
 
 def test_a_follower_that_is_far_behind_gets_a_snapshot_and_then_the_rest() -> None:
