@@ -150,6 +150,22 @@ def test_of_five_an_empty_node_names_whom_it_waits_for_while_the_others_go_on() 
     world.commit(b"three", world.nodes[lost])
 
 
+def test_a_node_that_joins_has_given_its_vote_to_the_leader_it_counts_with() -> None:
+    """The lost directory may have voted in this term, and nobody has two votes."""
+    world = Steps()
+    world.start()
+    world.commit(b"one")
+    leader, (lost, _) = world.leader(), world.followers()
+    world.kill(lost.name)
+    world.wipe(lost.name)
+    world.start(lost.name)
+    world.until(lambda: world.nodes[lost.name].participant.identity.counts, "it counts")
+    world.kill(lost.name, power=True)
+    world.start(lost.name)
+    journal = world.nodes[lost.name].journal
+    assert (journal.term, journal.vote) == (leader.participant.core.term, leader.name)
+
+
 def test_of_five_two_empty_nodes_answer_each_other() -> None:
     world = Steps(FIVE)
     world.start()
