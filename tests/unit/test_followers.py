@@ -1,8 +1,14 @@
-"""Whom a follower follows, and what it does for whom: single messages, the rest of the cluster played by the test."""
+"""Whom a node follows and for whom it stands: single messages, the rest of the cluster played by the test."""
+
+import errno
+
+import pytest
 
 from raftsman.raft import messages as m
+from raftsman.raft.peers import Broken
+from tests.harness.simulated_disk import Operation
 from tests.harness.steps import Steps
-from tests.unit.stepping import alone
+from tests.unit.stepping import alone, append, entry
 
 
 def chunk(term: int, seq: int) -> m.Chunk:
@@ -30,3 +36,49 @@ def test_only_the_leader_can_make_a_follower_stand_at_once_and_without_asking_fi
     me = alone(Steps())
     asked = [said for said in me.hear(me.leader, now) if isinstance(said, m.AskVote)]
     assert [each.transfer for each in asked] == [True]
+
+
+def test_a_second_leader_of_a_term_stops_the_node_that_leads_it() -> None:
+    me = alone(Steps(), leads=True)
+    term = me.node.participant.core.term
+    with pytest.raises(Broken, match=f"{me.others[0]} leads in term {term}, and so does this node"):
+        me.hear(me.others[0], append(term, 1, (1, 0)))
+
+
+def test_a_leader_that_contradicts_what_a_snapshot_holds_stops_the_node() -> None:
+    me = alone(Steps(keep_behind=5, compact_entries=10))
+    journal, term = me.node.journal, me.node.participant.core.term
+    last = journal.last_index
+    entries = [entry(term, b"%d" % number) for number in range(20)]
+    me.hear(me.leader, append(term, 80, (last, term), *entries, commit=last + 20))
+    me.wait(0.05)
+    first = journal.first_index
+    assert first > 2
+    held = [(term, command) for command, _, term in journal.entries(first, first)]
+    before = [entry(term, b"what went with the compaction")]
+    acks = me.hear(me.leader, append(term, 90, (first - 2, term), *before, *held))
+    assert acks == [m.Ack(term=term, seq=90, next_index=first + 1, success=True)]
+    with pytest.raises(Broken, match=f"another entry {first} than was committed here"):
+        me.hear(me.leader, append(term + 1, 91, (first - 2, term), *before, entry(term + 1, b"another")))
+
+
+def test_a_node_whose_disk_is_full_does_not_stand() -> None:
+    """It could not write down for whom it votes."""
+    world = Steps()
+    world.start()
+    leader, (full, other) = world.leader(), world.followers()
+
+    def no_room(operation: Operation) -> None:
+        if operation.kind == "write":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    full.disk.before = no_room
+    world.propose(leader, b"one")
+    world.until(lambda: full.participant.disk_full, "it has no room")
+    world.blocked |= {(leader.name, full.name), (other.name, full.name)}
+    world.said.clear()
+    world.run(3.0)
+    stood = [each for who, _, each in world.said if who == full.name and isinstance(each, m.AskVote | m.AskPreVote)]
+    assert stood == []
+    full.disk.before = lambda _operation: None
+    world.until(lambda: any(isinstance(each, m.AskPreVote) for _, _, each in world.said), "it asks when there is room")
