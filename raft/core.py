@@ -24,7 +24,7 @@ _REGULAR = bytes([REGULAR])
 BATCH_BYTES = 1 << 20
 HEARTBEAT_S = 0.05
 APPLIED_PER_TICK = 10_000
-APPLIED_AT_A_TIME = 50
+APPLIED_AT_A_TIME = 10
 APPLYING_S = HEARTBEAT_S / 2
 """So that replaying a long log does not silence the heartbeats: so many, or for so long, looked at after each few."""
 
