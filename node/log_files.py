@@ -5,13 +5,14 @@ It reads and changes nothing, and reads all it can: damage in one file does not 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from raftsman.raft import codec, identity
-from raftsman.raft.disk import REPLACE_THE_NODE, UPGRADE_THE_NODE, Damaged, Disk, RealDisk
+from raftsman.raft.disk import REPLACE_THE_NODE, UPGRADE_THE_NODE, Damaged, Disk, DiskFailed, DiskFull, RealDisk
 from raftsman.raft.frames import LogEntry, Record, unpack_records
 from raftsman.raft.segments import (
     Replay,
@@ -96,8 +97,24 @@ class LogReport:
         return asdict(self, dict_factory=_camel_keys)
 
 
+class Unreadable(Exception):
+    """The folder, or a file in it, could not be read, so nothing is known of it; the text says which, and why."""
+
+
+@contextmanager
+def _saying_what_cannot_be_read() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, DiskFailed, DiskFull) as error:
+        raise Unreadable(str(error)) from error
+
+
+@_saying_what_cannot_be_read()
 def log_folder(given: Path) -> Path | None:
-    """Return the folder of the log in *given*, a data directory or that folder itself; None when there is no log."""
+    """Return the folder of the log in *given*, a data directory or that folder itself; None when there is no log.
+
+    Raises Unreadable.
+    """
     for folder in (given, given / "raft"):
         disk = RealDisk(folder)
         if segment_numbers(disk) or snapshot_ids(disk) or identity.NAME in disk.names():
@@ -105,8 +122,9 @@ def log_folder(given: Path) -> Path | None:
     return None
 
 
+@_saying_what_cannot_be_read()
 def report_on(folder: Path) -> LogReport:
-    """Return what the folder holds, every byte of it checked. Raises DiskFailed when it cannot be read."""
+    """Return what the folder holds, every byte of it checked. Raises Unreadable."""
     return _report(RealDisk(folder), str(folder))
 
 

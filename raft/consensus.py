@@ -4,6 +4,7 @@
 Commands are bytes (``codec``); what they mean is ``table``'s business, who waits for them is ``replica``'s.
 """
 
+import errno
 import fcntl
 import ipaddress
 import os
@@ -109,8 +110,8 @@ class Consensus:
             raise ConsensusError(f"the snapshot in {self._folder} cannot be used: {error}") from error
         except OSError as error:
             self._held.close()
-            address = self._members[self._name]
-            raise ConsensusError(f"cannot listen on raft.bind {address}: is another node running there?") from error
+            why = "is another node running there?" if error.errno == errno.EADDRINUSE else str(error)
+            raise ConsensusError(f"cannot listen on raft.bind {self._members[self._name]}: {why}") from error
 
     def _lock_folder(self) -> None:
         """Keep other processes off the log: two that write one journal destroy it."""

@@ -24,7 +24,9 @@ _REGULAR = bytes([REGULAR])
 BATCH_BYTES = 1 << 20
 HEARTBEAT_S = 0.05
 APPLIED_PER_TICK = 10_000
-"""So that replaying a long log does not silence the heartbeats."""
+APPLIED_AT_A_TIME = 10
+APPLYING_S = HEARTBEAT_S / 2
+"""So that replaying a long log does not silence the heartbeats: so many, or for so long, looked at after each few."""
 
 _METHODS = (
     "_getLeader",
@@ -194,6 +196,7 @@ class Core(SyncObj):
         self._members = {each: _Member(each) for each in others}
         self._ports = ports
         self._outlet = _Outlet(ports.send)
+        self._committed = 0  # While entries are applied: stock applies up to its commit index, so that is lowered.
         _PORTS.set(ports)
         super().__init__(_Member(name), list(self._members.values()), conf, transport=self._outlet)
 
@@ -278,7 +281,7 @@ class Core(SyncObj):
     @property
     def commit_index(self) -> int:
         """The highest index that it knows to be committed."""
-        return self.raftCommitIndex
+        return max(self.raftCommitIndex, self._committed)
 
     @property
     def applied_index(self) -> int:
@@ -306,14 +309,20 @@ class Core(SyncObj):
     # --- what is replaced inside ---
 
     def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802
-        committed = self.commit_index
-        if committed <= self.applied_index:
+        committed, applied = self.commit_index, self.applied_index
+        if committed <= applied:
             return False
-        self._SyncObj__raftCommitIndex = min(committed, self.applied_index + APPLIED_PER_TICK)
+        last, ends_at = min(committed, applied + APPLIED_PER_TICK), self._ports.clock() + APPLYING_S
+        self._committed = committed
         try:
-            return bool(super()._SyncObj__applyLogEntries())
+            for index in range(applied, last, APPLIED_AT_A_TIME):
+                self._SyncObj__raftCommitIndex = min(last, index + APPLIED_AT_A_TIME)
+                super()._SyncObj__applyLogEntries()
+                if self._ports.clock() >= ends_at:
+                    break
         finally:
-            self._SyncObj__raftCommitIndex = committed
+            self._SyncObj__raftCommitIndex, self._committed = committed, 0
+        return False  # Stock sends at once where it does not batch.
 
     def _SyncObj__doApplyCommand(self, command: bytes) -> None:  # noqa: N802
         self._ports.apply(command, self.applied_index + 1)

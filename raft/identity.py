@@ -10,7 +10,7 @@ from zlib import crc32
 import msgpack
 import msgspec
 
-from raftsman.raft.disk import Damaged, Disk, fatal_errors, typed_errors
+from raftsman.raft.disk import UPGRADE_THE_NODE, Damaged, Disk, fatal_errors, typed_errors
 from raftsman.raft.founding import MEMBER, NEW, STAGES, Identity
 from raftsman.raft.structs import reader
 
@@ -78,8 +78,9 @@ def save_identity(disk: Disk, identity: Identity) -> None:
             file.sync()
     finally:
         file.close()
-    with fatal_errors("naming the node's identity"):
+    with typed_errors("naming the node's identity"):
         disk.rename(_TEMPORARY, NAME)
+    with fatal_errors("naming the node's identity"):
         disk.sync_names()
 
 
@@ -102,15 +103,22 @@ def _read(disk: Disk) -> Identity:
             raw = file.read_at(0, file.size())
         finally:
             file.close()
-    body = raw[len(_MAGIC) + _CRC_BYTES :]
-    if raw != _MAGIC + crc32(body).to_bytes(_CRC_BYTES) + body:
+    magic, body = raw[: len(_MAGIC)], raw[len(_MAGIC) + _CRC_BYTES :]
+    if magic[:-1] != _MAGIC[:-1] or raw != magic + crc32(body).to_bytes(_CRC_BYTES) + body:
         raise IdentityDamaged(disk.path(NAME), 0, "the checksum does not match", _ADVICE)
     try:
-        stored = _read_stored(msgpack.unpackb(body))
-    except (ValueError, msgspec.ValidationError) as error:
-        raise IdentityDamaged(disk.path(NAME), len(raw) - len(body), f"not understood: {error}", _ADVICE) from error
+        return _understood(magic, body)
+    except (ValueError, msgspec.ValidationError) as error:  # It is what was written, so a newer program did.
+        at = len(raw) - len(body)
+        raise IdentityDamaged(disk.path(NAME), at, f"not understood: {error}", UPGRADE_THE_NODE) from error
+
+
+def _understood(magic: bytes, body: bytes) -> Identity:
+    if magic != _MAGIC:
+        raise ValueError(f"format {magic[-1]}, this program knows {_MAGIC[-1]}")
+    stored = _read_stored(msgpack.unpackb(body))
     if stored.stage not in STAGES:
-        raise IdentityDamaged(disk.path(NAME), 0, f"a stage {stored.stage!r}, which a newer raftsman knows", _ADVICE)
+        raise ValueError(f"a stage {stored.stage!r}")
     return Identity(**msgspec.structs.asdict(stored))
 
 

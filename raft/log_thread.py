@@ -145,7 +145,12 @@ class LogThread:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._live())
+            with asyncio.Runner() as runner:
+                runner.run(self._live())
+        except Exception as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)  # There was no descriptor for the event loop.
         finally:
             self.over.set()
             failed = self._failure

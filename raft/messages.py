@@ -35,8 +35,11 @@ class Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     """Something that one node tells another."""
 
 
-class Hello(Message, frozen=True, tag="hello", kw_only=True):
-    """The first frame in each direction: who speaks, to whom, of which cluster."""
+class Hello(Message, frozen=True, tag="hello", kw_only=True, forbid_unknown_fields=False):
+    """The first frame in each direction: who speaks, to whom, of which cluster.
+
+    What a newer version may have added behind it is left out, so that its number can be read, and refused by name.
+    """
 
     protocol: Count
     cluster: Name
@@ -46,7 +49,7 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
     incarnation: Digest  # The directory's: a node that lost its disk has another one.
 
 
-class Farewell(Message, frozen=True, tag="farewell"):
+class Farewell(Message, frozen=True, tag="farewell", forbid_unknown_fields=False):
     """Why the sender closes the connection; the only answer to a hello that is refused."""
 
     reason: Annotated[str, Meta(max_length=200)]

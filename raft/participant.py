@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 MAX_QUEUED = 20_000
 """Commands, and reads, that wait at a time: a bound for memory when the log stands still."""
+TICK_BYTES = 1 << 20
+"""Commands that a leader writes at a time: a longer write, and its sync, would silence the heartbeats."""
 DISK_RETRY_S = 0.2
 SWEEP_S = 1.0
 SILENT_TIMEOUTS = 2
@@ -269,9 +271,8 @@ class Participant:
         self._ports.way.flush()
 
     def _run_due(self) -> None:
-        due = self.waiting.due
-        while due:
-            answered, answer, result = due.popleft()
+        while self.waiting.due:
+            answered, answer, result = self.waiting.due.popleft()
             answered(answer, result)
 
     def _once_a_second(self, now: float) -> None:
@@ -411,32 +412,35 @@ class Participant:
     def _take_proposals(self, now: float) -> None:
         if not self._queue or not self._may_hand_over():
             return
-        queue, self._queue = self._queue, deque()
+        leader = self._leader()
         if self._refuses:
-            self._refuse(queue, Answer.DISK_FULL)
+            self._refuse(Answer.DISK_FULL)
         elif self.core.leads:
-            first = self._journal.last_index + 1
-            self.core.append([command for command, _ in queue])
-            for index, (_, answered) in enumerate(queue, first):
-                self.waiting.appended(index, self.core.term, answered, now)
+            self._append_proposals(now)
+        elif leader is None or not self.peers[leader].linked:
+            self._refuse(Answer.NOT_LEADER)
         else:
-            leader = self._leader()
-            if leader is None or not self.peers[leader].linked:
-                self._refuse(queue, Answer.NOT_LEADER)
-                return
-            while queue and self._talk.has_room(leader):
-                command, answered = queue.popleft()
+            while self._queue and self._talk.has_room(leader):
+                command, answered = self._queue.popleft()
                 number = self.waiting.handed(leader, answered, now)
                 self._ports.way.send(leader, m.Propose(number=number, command=command))
-            self._queue = queue
+
+    def _append_proposals(self, now: float) -> None:
+        size = 0
+        while self._queue and size < TICK_BYTES:
+            command, answered = self._queue.popleft()
+            self.core.append([command])
+            self.waiting.appended(self._journal.last_index, self.core.term, answered, now)
+            size += len(command)
 
     def _may_hand_over(self) -> bool:
         """Whether proposals can go on: nobody else is to lead, and the way to the leader has room for them."""
         leader = self._leader()
         return not self._handover.is_open and (leader not in self.peers or self._talk.has_room(leader))
 
-    def _refuse(self, queue: Iterable[tuple[bytes, Answered]], answer: Answer) -> None:
-        self.waiting.due.extend((answered, answer, None) for _, answered in queue)
+    def _refuse(self, answer: Answer) -> None:
+        self.waiting.due.extend((answered, answer, None) for _, answered in self._queue)
+        self._queue.clear()
 
     def _on_propose(self, peer: Peer, message: m.Propose) -> None:
         if len(message.command) > COMMAND_BYTES:

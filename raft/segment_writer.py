@@ -239,11 +239,13 @@ class SegmentWriter:
 
     def _remove_dropped(self) -> None:
         """Remove one at a time, the oldest first: whatever moment the power fails at, the rest has no hole."""
-        with fatal_errors("removing old segments"):
-            while self._dropped:
+        doing = "removing old segments"
+        while self._dropped:
+            with typed_errors(doing):  # A file system that copies on write needs room to remove a file.
                 self._disk.unlink(segment_name(self._dropped[0].number))
+            with fatal_errors(doing):
                 self._disk.sync_names()
-                self._dropped.popleft()
+            self._dropped.popleft()
 
     @property
     def live_bytes(self) -> int:

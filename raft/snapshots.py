@@ -8,6 +8,7 @@ looks is ``chunks``'s.
 import re
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -256,8 +257,8 @@ class SnapshotStore:
 
     def _drop(self, growing: _Growing, name: str) -> None:
         growing.file.close()
-        with fatal_errors(f"removing {self._disk.path(name)}"):
-            discard(self._disk, name)
+        with suppress(DiskFull), typed_errors(f"removing {self._disk.path(name)}"):
+            discard(self._disk, name)  # Else the next one of the name takes its room.
 
     def _adopt(self, snapshot: SnapshotId, name: str) -> SnapshotId:
         """Give a synced file its name for good, and remove the snapshots before the newest."""
@@ -271,7 +272,8 @@ class SnapshotStore:
         return snapshot
 
     def _remove_older(self, newest: SnapshotId) -> None:
-        with fatal_errors("removing old snapshots"):
+        # A file system that copies on write needs room to remove a file: the next snapshot takes along what stays.
+        with suppress(DiskFull), typed_errors("removing old snapshots"):
             for each in snapshot_ids(self._disk):
                 if each < newest:
                     discard(self._disk, each.name)

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from raftsman.raft import messages as m
 from raftsman.raft.complaints import Complaints, Kind
@@ -26,6 +26,8 @@ REDIAL_S = 0.1
 DIAL_WITHIN_S = 1.0
 ACCEPT_AGAIN_S = 1.0
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""``localhost`` stands for ::1, too, also where IPv6 is switched off: one address that there is will do."""
 QUIET_S = 1.0
 """A link that was heard of so recently is not given up for a new one: four signs of life, see ``link``."""
 
@@ -290,14 +292,28 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
     listening: list[socket.socket] = []
     try:
         for family, _, _, _, address in found:
-            opened = socket.create_server(address[:2], family=family, backlog=STRANGERS)
-            opened.setblocking(False)
-            listening.append(opened)
+            opened = _listening_at(family, address[:2])
+            if opened is not None:
+                listening.append(opened)
     except OSError:
         for opened in listening:
             opened.close()
         raise
+    if not listening:
+        raise OSError(errno.EADDRNOTAVAIL, f"this machine has no address {host}")
     return listening
+
+
+def _listening_at(family: int, address: tuple[Any, ...]) -> socket.socket | None:
+    """Return a socket that listens at *address*, None when this machine has none of the kind. Raises OSError."""
+    try:
+        opened = socket.create_server(address, family=family, backlog=STRANGERS)
+    except OSError as error:
+        if error.errno in _NOT_HERE:
+            return None
+        raise
+    opened.setblocking(False)
+    return opened
 
 
 def split_address(address: str) -> tuple[str, int]:

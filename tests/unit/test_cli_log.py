@@ -1,8 +1,10 @@
 """``raftsman log``: what a stopped node's folder holds, and whether all of it is what was written."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -159,6 +161,21 @@ def test_a_folder_without_a_log_is_said_to_be_one(
     assert main(["log", verb, str(tmp_path)]) == 5
     assert "holds no log" in capsys.readouterr().err
     assert main(["log", verb, str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize("call", ["names", "open"])
+def test_a_log_that_cannot_be_read_is_not_called_damaged(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(disk: RealDisk, *_: object, **__: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", disk.path(""))
+
+    monkeypatch.setattr(RealDisk, call, refuse)  # Root may read everything.
+    assert main(["log", "verify", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"{folder} cannot be read: " in said.err
+    assert "Permission denied" in said.err
 
 
 def test_inspect_shows_what_there_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

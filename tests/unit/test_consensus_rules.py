@@ -164,6 +164,19 @@ def test_a_complaint_about_what_was_sent_before_the_last_rewind_changes_nothing(
     assert participant.core.next_index(other) == next_index
 
 
+def test_a_complaint_about_what_was_sent_over_an_earlier_link_changes_nothing() -> None:
+    played = alone(Steps(), leads=True)
+    participant, term = played.node.participant, played.node.participant.core.term
+    other = next(iter(participant.peers))
+    played.wait(0.12)
+    seq = max(each.seq for _, _, each in played.world.said if isinstance(each, m.Append))
+    participant.core.forget_match(other)
+    participant.linked(other, FAKE)
+    participant.received(other, m.Ack(term=term, seq=seq, next_index=1, success=False, reset=True))
+    participant._take_inbox(played.world.now)
+    assert participant.core.next_index(other) == played.node.journal.last_index + 1
+
+
 class GoesBackOnSuccess(Rules):
     """As stock: with every acknowledgement the leader sends again what is under way."""
 

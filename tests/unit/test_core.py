@@ -50,6 +50,30 @@ def test_a_long_log_is_applied_in_parts_so_that_heartbeats_get_between(monkeypat
     assert counts == [10, 20, 25]
 
 
+def test_entries_that_take_long_to_apply_keep_no_heartbeat_waiting() -> None:
+    world = Steps(["alpha"])
+    world.start()
+    node = world.leader()
+    told = []
+
+    class Slow(list[tuple[int, bytes]]):
+        def append(self, each: tuple[int, bytes]) -> None:
+            world.now += 0.0001  # Twice what the table takes for one.
+            told.append(node.participant.standing().commit_index)
+            super().append(each)
+
+    node.machine.applied = Slow()
+    commands = [b"%d" % number for number in range(2_000)]
+    for command in commands:
+        world.propose(node, command)
+    began = world.now
+    node.participant.tick()
+    assert 0 < world.now - began < core.HEARTBEAT_S
+    assert node.participant.hurried
+    world.until(lambda: node.commands == commands, "all are applied")
+    assert set(told) == {node.journal.last_index}, "what is committed stays so meanwhile"
+
+
 def test_two_runs_of_the_same_seed_say_the_same_things_in_the_same_order() -> None:
     def trace() -> list[object]:
         world = Steps(("alpha", "beta", "delta", "gamma", "omega"), seed=7)

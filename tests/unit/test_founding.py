@@ -1,14 +1,20 @@
 """When a cluster comes into being, and when a node with an empty disk counts."""
 
+import errno
 from random import Random
+from zlib import crc32
 
+import msgpack
 import pytest
 
+from raftsman.raft.disk import UPGRADE_THE_NODE, DiskFull
 from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of
 from raftsman.raft.identity import IdentityDamaged, WrongDirectory, require_journal, save_identity, take_identity
-from raftsman.raft.messages import Status
+from raftsman.raft.messages import Append, Noted, Status
 from tests.harness.simulated_disk import SimulatedDisk
-from tests.harness.steps import Steps
+from tests.harness.steps import Node, Steps
+from tests.unit.journals import failing
+from tests.unit.stepping import append, entry
 
 LIST = {"alpha": "a1", "beta": "b1", "gamma": "c1"}
 OTHERS = ("beta", "gamma")
@@ -145,6 +151,78 @@ def test_of_five_an_empty_node_names_whom_it_waits_for_while_the_others_go_on() 
     world.commit(b"three", world.nodes[lost])
 
 
+def test_a_node_that_joins_has_given_its_vote_to_the_leader_it_counts_with() -> None:
+    """The lost directory may have voted in this term, and nobody has two votes."""
+    world = Steps()
+    world.start()
+    world.commit(b"one")
+    leader, (lost, _) = world.leader(), world.followers()
+    world.kill(lost.name)
+    world.wipe(lost.name)
+    world.start(lost.name)
+    world.until(lambda: world.nodes[lost.name].participant.identity.counts, "it counts")
+    world.kill(lost.name, power=True)
+    world.start(lost.name)
+    journal = world.nodes[lost.name].journal
+    assert (journal.term, journal.vote) == (leader.participant.core.term, leader.name)
+
+
+def joining(noted_term: int) -> tuple[Steps, Node]:
+    """Return an empty node whose others, played by the test, have all forgotten what its lost directory said."""
+    world = Steps()
+    world.start("alpha")
+    node = world.nodes["alpha"]
+    founding = LIST | {"alpha": "lost"}
+    for other in OTHERS:
+        world.links.add(frozenset(("alpha", other)))
+        node.participant.linked(other, LIST[other])
+        node.participant.received(other, said(MEMBER, LIST[other], founding))
+        node.participant.received(other, Noted(incarnation=node.participant.identity.incarnation, term=noted_term))
+    node.participant.tick()
+    assert node.participant.identity.stage == JOINING
+    return world, node
+
+
+def hears(node: Node, message: Append) -> bool:
+    """Let beta tell the node *message*; return whether it counts then."""
+    node.participant.received("beta", message)
+    node.participant.tick()
+    return node.participant.identity.counts
+
+
+def test_a_node_that_joins_waits_until_its_leader_has_committed_an_entry_of_its_own_term() -> None:
+    """Until then, what a leader holds of earlier terms is open: it may have been committed with the lost directory."""
+    _, node = joining(5)
+    assert not hears(node, append(5, 1, (1, 0), entry(4, b"one"), commit=2))
+    assert not hears(node, append(5, 2, (2, 4), entry(5, b"two"), commit=2))
+    assert hears(node, append(5, 3, (3, 5), commit=3))
+
+
+def test_a_node_that_joins_counts_with_no_leader_of_a_term_in_which_its_lost_directory_may_have_acted() -> None:
+    _, node = joining(5)
+    assert not hears(node, append(4, 1, (1, 0), entry(4, b"one"), commit=2))
+    assert hears(node, append(5, 2, (2, 4), entry(5, b"two"), commit=3))
+
+
+def test_what_a_node_that_joins_knew_before_it_was_noted_is_not_enough() -> None:
+    """The leader may have committed with the lost directory until it said that it has forgotten that."""
+    world, node = joining(3)
+    world.kill("alpha")
+    world.start("alpha")
+    node = world.nodes["alpha"]
+    incarnation, founding = node.participant.identity.incarnation, LIST | {"alpha": "lost"}
+    for other in OTHERS:
+        world.links.add(frozenset(("alpha", other)))
+        node.participant.linked(other, LIST[other])
+        node.participant.received(other, said(MEMBER, LIST[other], founding))
+    assert not hears(node, append(3, 1, (1, 0), entry(3, b"one"), commit=2))
+    for other in OTHERS:
+        node.participant.received(other, Noted(incarnation=incarnation, term=3))
+    node.participant.tick()
+    assert not node.participant.identity.counts
+    assert hears(node, append(3, 2, (2, 3), commit=2))
+
+
 def test_of_five_two_empty_nodes_answer_each_other() -> None:
     world = Steps(FIVE)
     world.start()
@@ -177,6 +255,18 @@ def test_an_identity_survives_the_power() -> None:
     assert take_identity(disk, cluster="test", node="alpha", new_incarnation="never") == mine(MEMBER, LIST)
 
 
+@pytest.mark.parametrize("kind", ["create", "write", "rename"])
+def test_a_full_disk_keeps_the_identity_that_was_and_takes_the_next_one_when_there_is_room(kind: str) -> None:
+    disk = disk_of()
+    disk.before = failing(kind, errno.ENOSPC)
+    with pytest.raises(DiskFull):
+        save_identity(disk, mine(MEMBER, LIST))
+    disk.before = lambda _operation: None
+    assert take_identity(disk, cluster="test", node="alpha", new_incarnation="never") == mine(NEW)
+    save_identity(disk, mine(MEMBER, LIST))
+    assert take_identity(disk, cluster="test", node="alpha", new_incarnation="never") == mine(MEMBER, LIST)
+
+
 @pytest.mark.parametrize(
     ("disk", "words"),
     [
@@ -196,6 +286,26 @@ def test_every_flipped_byte_of_an_identity_is_found() -> None:
         disk.flip("identity", offset)
         with pytest.raises(IdentityDamaged, match="identity: offset"):
             take_identity(disk, cluster="test", node="alpha", new_incarnation="a2")
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "fault"),
+    [
+        (2, {}, "format 2, this program knows 1"),
+        (1, {"zone": "north"}, "unknown field `zone`"),
+        (1, {"stage": "leaving"}, "a stage 'leaving'"),
+    ],
+)
+def test_an_identity_of_a_newer_program_asks_for_that_and_not_for_an_empty_directory(
+    version: int, more: dict[str, str], fault: str
+) -> None:
+    """Whoever went back to an older program on all nodes, and did as they said, would lose everything."""
+    disk = disk_of()
+    body = msgpack.packb({**msgpack.unpackb(disk.content("identity")[9:]), **more})
+    assert body is not None
+    disk.create("identity").write_at(0, b"RMID" + bytes([version]) + crc32(body).to_bytes(4) + body)
+    with pytest.raises(IdentityDamaged, match=f"{fault}.*{UPGRADE_THE_NODE}"):
+        take_identity(disk, cluster="test", node="alpha", new_incarnation="a2")
 
 
 def test_a_log_without_its_identity_and_a_member_without_its_journal_are_refused() -> None:

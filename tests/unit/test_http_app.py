@@ -3,18 +3,20 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from raftsman.node.http import tasks
 from raftsman.node.http.problems import CODES, Problem
 from raftsman.node.http.streams import NDJSON, stream
 from raftsman.raft.commands import MemberJoined
-from raftsman.raft.records import Member, NodeId
+from raftsman.raft.records import Member, NodeId, Task
 from raftsman.raft.replica import Applied
+from tests.harness.tables import submit
 from tests.unit.one_node import OneNode, one_node
 from tests.unit.replicas import META_LEFT_OPEN, until
 
@@ -70,6 +72,21 @@ async def test_a_bug_in_a_route_is_internal_and_tells_nothing_of_itself(
     assert "a bug of ours" in caplog.text
     async with node.session.get(f"{node.url}/livez") as answer:
         assert answer.status == 200
+
+
+async def test_a_list_that_takes_long_keeps_no_entry_waiting(node: OneNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at the labels of 100,000 tasks takes longer than an election."""
+    assert isinstance(await node.site.replica.propose(submit("one")), Applied)
+    held = []
+
+    def look(task: Task) -> Mapping[str, str]:
+        held.append(node.site.replica._lock.locked())
+        return {"team": "a", "id": task.task_id}
+
+    monkeypatch.setattr(tasks, "labels_of", look)
+    async with node.session.get(f"{node.url}/v1/tasks?label=team=a") as answer:
+        assert [item["taskId"] for item in (await answer.json())["items"]] == ["one"]
+    assert held == [False]
 
 
 async def test_every_code_has_its_status_and_title(node: OneNode) -> None:

@@ -8,7 +8,7 @@ from raftsman.raft import frames
 from raftsman.raft.journal import KEEP_BEHIND_BYTES, Journal
 from raftsman.raft.segments import JournalDamaged
 from tests.harness.simulated_disk import SimulatedDisk
-from tests.unit.journals import SEGMENT_BYTES, entries_of, entry, filled, new_disk, opened, recorded
+from tests.unit.journals import SEGMENT_BYTES, at_once, entries_of, entry, filled, new_disk, opened, recorded
 
 FIRST = "journal-0000000000000001"
 
@@ -179,6 +179,15 @@ def test_trimming_removes_whole_old_segments_and_keeps_entries_behind() -> None:
     again = opened(disk, snapshot_index=200)
     assert 1 < again.first_index <= 151
     assert entries_of(again)[-150:] == [entry(index) for index in range(151, 301)]
+
+
+def test_5000_entries_stay_behind_a_compaction_for_whoever_is_slightly_late() -> None:
+    journal = Journal.open(new_disk(), background=at_once)
+    for index in range(1, 6_001):
+        journal.append(*entry(index))
+    journal.sync()
+    journal.trim(5_900)
+    assert journal.first_index == 901
 
 
 def test_large_entries_are_not_kept_by_the_thousand() -> None:

@@ -103,6 +103,20 @@ def test_a_disk_that_is_full_while_a_segment_begins_leaves_the_journal_whole(kin
     assert opened(disk).last_index == 31
 
 
+def test_old_segments_that_a_full_disk_cannot_even_remove_are_removed_when_there_is_room() -> None:
+    disk = new_disk()
+    journal = filled(disk, 200)
+    disk.before = failing("unlink", errno.ENOSPC)
+    journal.trim(199)
+    assert (journal.full, FIRST in disk.names()) == (True, True)
+    journal.append(*entry(201))
+    journal.sync()
+    disk.before = lambda _operation: None
+    journal.tick()
+    assert (journal.full, FIRST in disk.names()) == (False, False)
+    assert opened(disk, snapshot_index=199).last_index == 201
+
+
 def test_term_and_vote_stay_while_the_segment_that_would_hold_them_is_still_empty() -> None:
     disk = new_disk()
     journal = opened(disk)

@@ -1,14 +1,17 @@
 """The log's thread at its end: it says why, at once, and nobody waits for it or takes it for a leader."""
 
+import asyncio
+import errno
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from raftsman.raft.consensus import Consensus
+from raftsman.raft.consensus import Consensus, ConsensusError
 from raftsman.raft.disk import DiskFailed
 from raftsman.raft.transport import Transport
 from tests.harness.nodes import eventually, free_port
@@ -94,4 +97,16 @@ def test_a_transport_that_cannot_start_for_any_reason_is_waited_for_by_nobody(
 
     monkeypatch.setattr(Transport, "start", bug)
     with pytest.raises(ZeroDivisionError), leading(tmp_path, []):
+        pass
+
+
+def test_an_event_loop_that_cannot_be_made_is_waited_for_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "new_event_loop", refuse)
+    monkeypatch.setattr(asyncio.events, "new_event_loop", refuse)
+    with pytest.raises(ConsensusError, match=r"cannot listen on .*: .*Too many open files"), leading(tmp_path, []):
         pass

@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from raftsman.raft import messages as m
+from raftsman.raft import shipping
 from raftsman.raft.disk import DiskFailed
 from raftsman.raft.limits import COMMAND_BYTES
 from raftsman.raft.link import LONGEST_UNSENT_BYTES
-from raftsman.raft.participant import MAX_QUEUED
+from raftsman.raft.participant import MAX_QUEUED, TICK_BYTES
 from raftsman.raft.peers import UNSENT_BYTES, in_parts
 from raftsman.raft.waiting import Answer
 from tests.harness.simulated_disk import Operation
@@ -69,6 +70,22 @@ def test_everything_that_came_together_costs_one_write_and_one_sync() -> None:
         world.propose(leader, b"%d" % number)
     leader.participant.tick()
     assert operations == ["write", "sync"]
+
+
+def test_what_comes_together_is_written_in_parts_so_that_heartbeats_get_between() -> None:
+    """800 specifications of the longest kind that came at once were one write of 100 MB, and deposed the leader."""
+    world = Steps()
+    world.start()
+    leader = world.leader()
+    world.run(0.2)
+    first = leader.journal.last_index
+    answers = [world.propose(leader, bytes([number]) * COMMAND_BYTES) for number in range(9)]
+    leader.participant.tick()
+    assert leader.journal.last_index - first == TICK_BYTES // COMMAND_BYTES
+    assert leader.participant.hurried, "the rest follows at once"
+    refused = world.propose(leader, b"last")
+    world.until(lambda: all(answers) and refused, "all are answered")
+    assert [command[:1] for command in leader.commands] == [*(bytes([number]) for number in range(9)), b"l"]
 
 
 # --- a full disk, a failing disk --------------------------------------------------------------
@@ -176,6 +193,20 @@ def test_a_log_that_is_long_is_compacted_and_a_restart_begins_with_the_snapshot(
     assert len(world.nodes[leader.name].machine.applied) >= 100
     world.run(1)
     assert world.nodes[leader.name].machine.applied == before
+
+
+def test_a_log_of_many_bytes_is_compacted_however_few_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "COMPACT_BYTES", 1 << 20)
+    world = Steps(keep_behind=2)
+    world.start()
+    for number in range(8):
+        world.commit(bytes([number]) * (100 << 10))
+    assert world.snapshots == []
+    for number in range(8, 16):
+        world.commit(bytes([number]) * (100 << 10))
+    world.run(0.5)
+    assert len(world.snapshots) >= len(world.names)
+    assert all(node.journal.first_index > 8 for node in world.nodes.values())
 
 
 def test_a_follower_that_is_far_behind_gets_a_snapshot_and_then_the_rest() -> None:

@@ -18,6 +18,7 @@ from raftsman.raft.snapshots import (
     SnapshotId,
     SnapshotStore,
     read_snapshot,
+    snapshot_ids,
 )
 from tests.harness.simulated_disk import Crash, Operation, SimulatedDisk
 from tests.unit.journals import at_once, dying_after, entry, failing, new_disk
@@ -98,6 +99,20 @@ def test_a_full_disk_leaves_the_older_snapshot_and_no_rest() -> None:
     assert (store.newest, len(disk.names()), disk.open_files) == (SnapshotId(9, 2), 1, 0)
     disk.capacity_bytes = None
     assert store.start(head(20), CHUNKS).error is None
+
+
+def test_a_snapshot_counts_though_a_full_disk_cannot_even_remove_the_one_before() -> None:
+    disk = new_disk()
+    store = store_on(disk)
+    store.write(head(9), CHUNKS)
+    disk.before = failing("unlink", errno.ENOSPC)
+    assert store.start(head(20), CHUNKS).error is None
+    with pytest.raises(BadTransfer):
+        store.receive(b"no snapshot", first=True, last=True)
+    disk.before = lambda _operation: None
+    assert (store.newest, len(disk.names())) == (SnapshotId(20, 2), 3)
+    store.write(head(30), CHUNKS)
+    assert [*snapshot_ids(disk)] == [SnapshotId(30, 2)]
 
 
 @pytest.mark.parametrize("kind", ["write", "sync", "rename", "sync-names"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import cast
 
+import msgspec
 import pytest
 
 from raftsman.raft import link as links
@@ -108,6 +109,15 @@ async def test_a_hello_that_is_not_meant_for_this_node_is_refused_with_a_sentenc
         assert [why.startswith(words) for why in transport.refused.values()] == [True]
 
 
+async def test_a_newer_version_whose_hello_says_more_is_told_which_versions_there_are() -> None:
+    body = msgspec.msgpack.encode(["hello", 2, *msgspec.structs.astuple(HELLO)[1:], "what version 2 adds"])
+    async with listening() as (transport, heard, port):
+        answer = answer_in(await says(port, len(body).to_bytes(m.LENGTH_BYTES) + body))
+        assert answer == m.Farewell(reason="alpha speaks version 2 of the log's protocol, beta speaks 1")
+        assert heard.told == []
+        assert transport.refused == {"alpha": answer.reason}
+
+
 def test_whoever_answers_at_another_nodes_address_is_refused() -> None:
     hello = m.Hello(protocol=m.PROTOCOL, cluster="test", cluster_id="", node="gamma", to="beta", incarnation="c1")
     members = {"alpha": "127.0.0.1:7", "beta": "127.0.0.1:8", "gamma": "127.0.0.1:9"}
@@ -152,6 +162,29 @@ async def test_a_link_that_is_heard_of_is_not_given_up_for_a_new_one_and_a_silen
         assert [each for _, each in heard.told] == ["a1", "a1"]
         for _, writer in (first, second):
             await hang_up(writer)
+
+
+async def test_localhost_is_listened_at_where_ipv6_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = socket.create_server
+
+    def without_ipv6(address: tuple[str, int], *, family: int, backlog: int) -> socket.socket:
+        if family == socket.AF_INET6 or address[0] == "127.0.0.9":
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return create(address, family=family, backlog=backlog)
+
+    def both(_host: str, port: int, *_: object) -> list[tuple[object, ...]]:
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+
+    monkeypatch.setattr(socket, "create_server", without_ipv6)
+    with pytest.raises(OSError, match="this machine has no address"):
+        await wire._listen("127.0.0.9", 0)
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    (listening,) = await wire._listen("localhost", 0)
+    assert listening.getsockname()[0] == "127.0.0.1"
+    listening.close()
 
 
 async def test_two_nodes_that_have_nothing_to_say_show_that_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

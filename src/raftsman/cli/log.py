@@ -49,12 +49,15 @@ def verify(*, folder: Path) -> None:
 
 
 def _report(folder: Path) -> Report:
-    from raftsman.node.log_files import log_folder, report_on
+    from raftsman.node.log_files import Unreadable, log_folder, report_on
 
-    found = log_folder(folder)
-    if found is None:
-        raise CommandFailed(f"{folder} holds no log", Code.NOT_FOUND)
-    return report_on(found).as_json()
+    try:
+        found = log_folder(folder)
+        if found is None:
+            raise CommandFailed(f"{folder} holds no log", Code.NOT_FOUND)
+        return report_on(found).as_json()
+    except Unreadable as error:  # Not 1: whoever takes that for damage would throw a good log away.
+        raise CommandFailed(f"{folder} cannot be read: {error}", Code.USAGE) from error
 
 
 def _exit(report: Report) -> None:
