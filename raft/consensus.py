@@ -18,7 +18,7 @@ from typing import Protocol
 from raftsman.raft.disk import Damaged, DiskFailed, DiskFull, RealDisk
 from raftsman.raft.figures import Figures, Standing, Timings
 from raftsman.raft.founding import Identity
-from raftsman.raft.identity import WrongDirectory, require_journal, save_identity, take_identity
+from raftsman.raft.identity import WrongDirectory, require_journal, require_members, save_identity, take_identity
 from raftsman.raft.journal import Journal
 from raftsman.raft.log_thread import LogThread
 from raftsman.raft.participant import Participant, Ports
@@ -126,6 +126,7 @@ class Consensus:
     def _open(self) -> LogThread:
         disk = RealDisk(self._folder)
         identity = take_identity(disk, cluster=self._cluster, node=self._name, new_incarnation=secrets.token_hex(8))
+        require_members(disk, identity, self._members)
         snapshots = SnapshotStore(disk)
         journal = Journal.open(disk, snapshot_index=snapshots.newest.index if snapshots.newest else 0)
         transport = Transport(members=self._members, me=lambda: _introduce(participant.identity))

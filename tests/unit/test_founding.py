@@ -5,7 +5,14 @@ from random import Random
 import pytest
 
 from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of
-from raftsman.raft.identity import IdentityDamaged, WrongDirectory, require_journal, save_identity, take_identity
+from raftsman.raft.identity import (
+    IdentityDamaged,
+    WrongDirectory,
+    require_journal,
+    require_members,
+    save_identity,
+    take_identity,
+)
 from raftsman.raft.messages import Status
 from tests.harness.simulated_disk import SimulatedDisk
 from tests.harness.steps import Steps
@@ -187,6 +194,16 @@ def test_an_identity_survives_the_power() -> None:
 def test_the_directory_of_another_node_or_cluster_is_refused(disk: SimulatedDisk, words: str) -> None:
     with pytest.raises(WrongDirectory, match=words):
         take_identity(disk, cluster="test", node="alpha", new_incarnation="a2")
+
+
+@pytest.mark.parametrize("members", [["alpha"], ["alpha", "beta"], ["alpha", "beta", "delta"], [*LIST, "delta"]])
+def test_a_member_does_not_go_on_with_other_members_than_founded_its_cluster(members: list[str]) -> None:
+    disk = disk_of()
+    require_members(disk, mine(MEMBER, LIST), LIST)
+    require_members(disk, mine(ACCEPTED, LIST), members)  # Nothing was committed: the list can still be put right.
+    words = f"cluster of alpha, beta, gamma, and raft.members names {', '.join(sorted(members))}: put the list back"
+    with pytest.raises(WrongDirectory, match=words):
+        require_members(disk, mine(MEMBER, LIST), members)
 
 
 def test_every_flipped_byte_of_an_identity_is_found() -> None:
