@@ -8,11 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from raftsman.raft.conversation import Conversation
-from raftsman.raft.founding import JOINING, MEMBER, Identity, advance, waits_for
+from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, Identity, advance, waits_for
 from raftsman.raft.messages import Noted, Status
 from raftsman.raft.peers import Peer
 
 log = logging.getLogger(__name__)
+
+_NEWS = {
+    ACCEPTED: "founds a cluster with the other members: all have come",
+    JOINING: "joins a cluster that there is already, with an empty directory: it counts when it has caught up",
+    MEMBER: "counts as a member now",
+}
 
 
 @dataclass(slots=True)
@@ -109,7 +115,7 @@ class Joining:
     def _become(self, identity: Identity) -> None:
         self.talk.journal.sync()  # A member whose journal is missing has lost it.
         self.save(identity)
-        log.info("the directory of node %s, %s, is %s now", identity.node, identity.incarnation, identity.stage)
+        log.info("%s %s; its directory is %s", identity.node, _NEWS[identity.stage], identity.incarnation)
         self.identity = identity
         self.talk.counts = identity.counts
         self._tell()
