@@ -101,7 +101,10 @@ class Consensus:
         try:
             self._thread = self._open()
             self._thread.start()
-        except (Damaged, WrongDirectory, DiskFull, DiskFailed, Broken) as error:
+        except DiskFull as error:
+            self._held.close()
+            raise ConsensusError(f"{error}; make room on the disk of {self._folder}") from error
+        except (Damaged, WrongDirectory, DiskFailed, Broken) as error:
             self._held.close()
             raise ConsensusError(str(error)) from error
         except ValueError as error:  # What ``rows`` says of a snapshot that only a newer program can read.
@@ -114,8 +117,12 @@ class Consensus:
 
     def _lock_folder(self) -> None:
         """Keep other processes off the log: two that write one journal destroy it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            advice = "data_dir must name a folder in which this node's user may write"
+            raise ConsensusError(f"the log cannot be kept in {self._folder}: {error.strerror}; {advice}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Ends with the process, however that ends.
         except OSError as error:

@@ -128,6 +128,13 @@ def test_two_nodes_never_open_one_journal(tmp_path: Path) -> None:
     other.stop()
 
 
+def test_a_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = f"cannot be kept in {tmp_path}/file/raft: Not a directory; data_dir must name a folder"
+    with pytest.raises(ConsensusError, match=words):
+        consensus(tmp_path / "file" / "raft", f"127.0.0.1:{free_port()}").start()
+
+
 def lose(directory: Path, pattern: str) -> None:
     for lost in directory.glob(pattern):
         lost.unlink()

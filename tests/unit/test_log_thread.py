@@ -95,3 +95,12 @@ def test_a_transport_that_cannot_start_for_any_reason_is_waited_for_by_nobody(
     monkeypatch.setattr(Transport, "start", bug)
     with pytest.raises(ZeroDivisionError), leading(tmp_path, []):
         pass
+
+
+def test_a_disk_that_fails_is_told_in_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ends: list[str] = []
+    with leading(tmp_path, ends) as log:
+        fail(log)
+        eventually(lambda: ends, within_s=WITHIN_S, what="it says why it ended")
+    (told,) = [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+    assert (told.getMessage(), told.exc_info) == (f"the log has ended: {ends[0]}", None)
