@@ -100,18 +100,6 @@ def test_a_leader_with_room_refuses_while_a_majority_has_none() -> None:
     world.commit(b"two", leader)
 
 
-def test_writes_do_not_wait_for_a_node_that_is_away_to_take_over() -> None:
-    world = started()
-    leader, (lost, _) = world.leader(), world.followers()
-    world.kill(lost.name)
-    world.run(0.1)
-    leader.participant.transfer(lost.name, world.now + 2)
-    waits = world.propose(leader, b"meanwhile")
-    world.run(0.1)
-    assert waits == [(Answer.APPLIED, b"meanwhile")]
-    assert world.leader() is leader
-
-
 def asked_twice() -> Steps:
     """Two followers are asked to take over; the one that stands asks the other for its vote in the same tick."""
     world = started()
