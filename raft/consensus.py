@@ -219,7 +219,9 @@ class Consensus:
         thread = self._running()
         found = []
         if thread.participant.has_no_room:
-            found.append(("disk-full", "the log's disk is full; nothing is accepted until there is room"))
+            found.append(
+                ("disk-full", f"the disk of {self._folder} is full; nothing new is accepted until there is room")
+            )
         waits_for = thread.participant.waits_for()
         if waits_for:
             found.append(("no-member-yet", waits_for))
