@@ -131,7 +131,9 @@ class LeaderLoop:
 
     def _tell_standing(self, standing: Standing) -> None:
         silent = (node for node, silent_s in self._replica.silent_for_s().items() if silent_s > SILENT_S)
-        waits_for = dict(self._replica.troubles()).get("no-member-yet", "")
+        waits_for = next(
+            (why for code, why in self._replica.troubles() if code in ("no-member-yet", "no-majority")), ""
+        )
         _log(self._story.standing(self._monotonic(), standing, waits_for=waits_for, silent=silent))
 
     def _checkpoint(self, now: float) -> list[Command]:

@@ -28,7 +28,7 @@ class Story:
     _lost: frozenset[str] = field(default_factory=frozenset)
 
     def standing(self, now: float, standing: Standing, *, waits_for: str, silent: Iterable[str]) -> list[Line]:
-        """Return what is new about the leader. *waits_for*: why this node does not count as a member, "" when it does.
+        """Return what is new about the leader. *waits_for*: why this node cannot take its part, "" when it does.
 
         *silent*: the other nodes that have not been heard of. *now*: seconds of a clock that only goes on.
         """
@@ -52,7 +52,7 @@ class Story:
         if not obstacle:
             return []
         self._leader = None  # Whoever leads afterwards is news, also when it is the same.
-        return [(logging.INFO, f"{self.node} waits: {waits_for}") if waits_for else (logging.WARNING, obstacle)]
+        return [(logging.WARNING, f"{self.node} waits: {waits_for}" if waits_for else obstacle)]
 
     def members(self, lost: Iterable[str]) -> list[Line]:
         """Return who has been lost, and who is back; told by the leader, of the table."""

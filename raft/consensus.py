@@ -224,7 +224,7 @@ class Consensus:
             )
         waits_for = thread.participant.waits_for()
         if waits_for:
-            found.append(("no-member-yet", waits_for))
+            found.append(("no-majority" if thread.participant.identity.counts else "no-member-yet", waits_for))
         return [*found, *(("no-link", why) for _, why in sorted(thread.refused.items()))]
 
     def _running(self) -> LogThread:

@@ -33,7 +33,7 @@ class Joining:
     _disk_full: bool = False
 
     def waits_for(self) -> str:
-        """Return what this node waits for before it counts as a member, "" when it does."""
+        """Return what this node waits for before it can take its part, "" when it takes it."""
         return waits_for(self.identity, self.talk.peers, self._statuses, self._noted)
 
     def status(self) -> Status:

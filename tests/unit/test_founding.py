@@ -168,6 +168,24 @@ def test_of_five_two_empty_nodes_answer_each_other() -> None:
     assert all(world.nodes[name].commands == [b"one"] for name in lost)
 
 
+@pytest.mark.parametrize(("names", "count"), [(("alpha", "beta", "gamma"), 2), (("a", "b", "c", "d", "e"), 3)])
+def test_every_node_says_that_a_majority_lost_its_disks_and_what_may_help(names: tuple[str, ...], count: int) -> None:
+    world = Steps(names)
+    world.start()
+    world.commit(b"one")
+    emptied = list(names[:count])
+    for name in emptied:
+        world.kill(name)
+        world.wipe(name)
+    world.run(2)  # A leader that is there still would hand everything back.
+    world.start(*emptied)
+    world.run(2)
+    says = f"the directories of {', '.join(emptied[:-1])} and {emptied[-1]} are empty, and without them no majority"
+    assert all(node.participant.waits_for().startswith(says) for node in world.nodes.values())
+    world.run(20)
+    assert not any(node.participant.core.leads for node in world.nodes.values())
+
+
 # --- on disk ----------------------------------------------------------------------------------
 
 

@@ -39,7 +39,7 @@ def test_what_a_node_waits_for_before_it_counts_is_told_when_it_lasts_and_when_i
     story = Story("alpha")
     assert told(story, (0.0, at(None, 0)), (1.0, at(None, 0)), waits_for="beta and gamma are missing") == []
     looks = [(1.5, at(None, 0)), (4.0, at(None, 0)), (5.0, at(None, 0))]
-    assert told(story, *looks, waits_for="gamma is missing") == [(INFO, "alpha waits: gamma is missing")]
+    assert told(story, *looks, waits_for="gamma is missing") == [(WARNING, "alpha waits: gamma is missing")]
     assert told(story, (6.0, at("beta", 1))) == [(INFO, "beta leads, term 1")]
 
 
