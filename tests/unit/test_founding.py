@@ -169,13 +169,18 @@ def test_of_five_two_empty_nodes_answer_each_other() -> None:
 
 
 @pytest.mark.parametrize(("names", "count"), [(("alpha", "beta", "gamma"), 2), (("a", "b", "c", "d", "e"), 3)])
-def test_every_node_says_that_a_majority_lost_its_disks_and_what_may_help(names: tuple[str, ...], count: int) -> None:
+def test_every_node_says_that_a_majority_lost_its_disks_and_what_it_advises_helps(
+    names: tuple[str, ...], count: int
+) -> None:
     world = Steps(names)
     world.start()
     world.commit(b"one")
+    world.run(0.2)
     emptied = list(names[:count])
     for name in emptied:
         world.kill(name)
+    last = world.disks[emptied[0]]
+    for name in emptied:
         world.wipe(name)
     world.run(2)  # A leader that is there still would hand everything back.
     world.start(*emptied)
@@ -184,6 +189,13 @@ def test_every_node_says_that_a_majority_lost_its_disks_and_what_may_help(names:
     assert all(node.participant.waits_for().startswith(says) for node in world.nodes.values())
     world.run(20)
     assert not any(node.participant.core.leads for node in world.nodes.values())
+    world.kill(emptied[0])
+    world.disks[emptied[0]] = last
+    world.start(emptied[0])
+    world.until(lambda: all(node.participant.waits_for() == "" for node in world.nodes.values()), "all take part")
+    world.commit(b"two")
+    world.run(0.5)
+    assert all(node.commands == [b"one", b"two"] for node in world.nodes.values())
 
 
 # --- on disk ----------------------------------------------------------------------------------
