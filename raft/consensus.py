@@ -185,7 +185,7 @@ class Consensus:
     def transfer_leadership(self, target: str | None = None) -> bool:
         """Let *target*, or whoever has most of the log, take over; return whether this node stopped leading in time."""
         thread = self._running()
-        if not self.standing().leads:
+        if not self.standing().leads or len(self._members) == 1:
             return False
         until = self._monotonic() + TRANSFER_WITHIN_S
         thread.call(lambda: thread.participant.transfer(target, until))

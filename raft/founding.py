@@ -122,7 +122,8 @@ def waits_for(mine: Identity, others: Iterable[str], statuses: Mapping[str, Stat
     missing = [node for node in names if node not in statuses]
     if missing:
         return f"the cluster is founded when all members have come with empty directories; missing: {_and(missing)}"
-    return f"the cluster is being founded; {_and(names)} must say that they know all members"
+    knowing = f"; {_and(names)} must say that they know all members" if names else ""
+    return f"the cluster is being founded{knowing}"
 
 
 def _emptied(mine: Identity, statuses: Mapping[str, Status]) -> Iterator[str]:

@@ -187,6 +187,18 @@ async def test_leadership_goes_to_a_follower_when_it_is_handed_over(tmp_path: Pa
         assert not await leader.replica.transfer_leadership()
 
 
+async def test_a_node_alone_hands_leadership_to_nobody_and_does_not_wait_for_it(tmp_path: Path) -> None:
+    log = consensus(tmp_path, f"127.0.0.1:{free_port()}")
+    log.start()
+    try:
+        await leads(log)
+        began = time.monotonic()
+        assert not log.transfer_leadership()
+        assert time.monotonic() - began < 0.5
+    finally:
+        log.stop()
+
+
 async def test_junk_on_the_logs_port_gets_nowhere_and_no_election_follows(tmp_path: Path) -> None:
     giant, bomb = (1 << 31).to_bytes(4) + bytes(1 << 20), b"cos\nsystem\n(S'touch /tmp/bomb'\ntR."
     stranger = Self("other", "", "alpha", "a1").hello("beta")

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of
+from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of, waits_for
 from raftsman.raft.identity import (
     IdentityDamaged,
     WrongDirectory,
@@ -196,6 +196,11 @@ def test_every_node_says_that_a_majority_lost_its_disks_and_what_it_advises_help
     world.commit(b"two")
     world.run(0.5)
     assert all(node.commands == [b"one", b"two"] for node in world.nodes.values())
+
+
+def test_a_node_alone_waits_for_nobody_even_before_it_counts() -> None:
+    assert waits_for(mine(NEW), [], {}, []) == "the cluster is being founded"
+    assert waits_for(mine(MEMBER, {"alpha": "a1"}), [], {}, []) == ""
 
 
 # --- on disk ----------------------------------------------------------------------------------
