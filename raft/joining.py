@@ -33,8 +33,8 @@ class Joining:
     _disk_full: bool = False
 
     def waits_for(self) -> str:
-        """Return what this node waits for before it can take its part, "" when it takes it."""
-        return waits_for(self.identity, self.talk.peers, self._statuses, self._noted)
+        """Return what this node waits for before it can take its part, "" when it takes it. For any thread."""
+        return waits_for(self.identity, self.talk.peers, dict(self._statuses), dict(self._noted))
 
     def status(self) -> Status:
         """Return what the others are told."""
