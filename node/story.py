@@ -55,8 +55,8 @@ class Story:
         return [(logging.WARNING, f"{self.node} waits: {waits_for}" if waits_for else obstacle)]
 
     def members(self, lost: Iterable[str]) -> list[Line]:
-        """Return who has been lost, and who is back; told by the leader, of the table."""
-        before, self._lost = self._lost, frozenset(lost)
+        """Return who has been lost, and who is back; told by the leader, of the table, but for itself."""
+        before, self._lost = self._lost, frozenset(lost) - {self.node}
         gone = [(logging.WARNING, f"{node} is lost: it does not answer the leader") for node in self._lost - before]
         back = [(logging.INFO, f"{node} is back") for node in before - self._lost]
         return sorted(gone) + sorted(back)

@@ -46,6 +46,7 @@ def test_what_a_node_waits_for_before_it_counts_is_told_when_it_lasts_and_when_i
 def test_the_leader_says_who_is_lost_and_who_is_back() -> None:
     story = Story("alpha")
     assert story.members([]) == []
+    assert story.members(["alpha"]) == [], "it has only just been away, and leads"
     assert story.members(["gamma"]) == [(WARNING, "gamma is lost: it does not answer the leader")]
     assert story.members(["gamma"]) == []
     (lost, back) = story.members(["beta"])
