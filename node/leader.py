@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from raftsman.node.changes import ChangeFeed
 from raftsman.node.settings import SchedulerSettings
+from raftsman.node.story import Line, Story
 from raftsman.raft.commands import Command, FoundCluster, Refused
+from raftsman.raft.figures import Standing
 from raftsman.raft.records import Instant
 from raftsman.raft.replica import Applied, Replica
 from raftsman.raft.table import TaskTable
@@ -23,6 +25,8 @@ LOOK_EVERY_S = 0.5
 """Deadlines and silent members are looked at so often, also when nothing changes."""
 CHECKPOINT_EVERY_S = 10.0
 """So often the others are asked whether their tables are this node's, while there is something new to compare."""
+SILENT_S = 2.0
+"""Nodes that know no leader ask each other for votes, or say what they wait for, every second."""
 PAUSE_S = 0.01
 """Between two looks, so that a burst of submissions is planned together."""
 
@@ -55,6 +59,7 @@ class LeaderLoop:
     def __init__(
         self,
         *,
+        node: str,
         replica: Replica,
         feed: ChangeFeed,
         settings: SchedulerSettings,
@@ -73,6 +78,7 @@ class LeaderLoop:
         self._new_uuid = new_uuid
         self._on_leader_change = on_leader_change
         self._on_decided = on_decided
+        self._story = Story(node)
         self._leader: str | None = None
         self._leader_known_at = monotonic()
         self._leads_since: float | None = None
@@ -99,6 +105,7 @@ class LeaderLoop:
 
     async def _look(self) -> None:
         standing = self._replica.standing()
+        self._tell_standing(standing)
         if standing.leader is not None:
             self._leader_known_at = self._monotonic()
         if standing.leader not in (None, self._leader):
@@ -109,10 +116,11 @@ class LeaderLoop:
             return
         now = self._monotonic()
         if self._leads_since is None:
-            log.info("this node leads, term %d", standing.term)
             self._leads_since = now
+        table = self._replica.copy()
+        _log(self._story.members(member.node for member in table.members.values() if member.lost_at is not None))
         commands = decide(
-            self._replica.copy(),
+            table,
             self._now(),
             silent_for_s=self._silent_for_s(now - self._leads_since),
             new_uuid=self._new_uuid,
@@ -120,6 +128,13 @@ class LeaderLoop:
         )
         self._on_decided(self._monotonic() - now)
         await self._propose([*commands, *self._checkpoint(now)])
+
+    def _tell_standing(self, standing: Standing) -> None:
+        silent = (node for node, silent_s in self._replica.silent_for_s().items() if silent_s > SILENT_S)
+        waits_for = next(
+            (why for code, why in self._replica.troubles() if code in ("no-member-yet", "no-majority")), ""
+        )
+        _log(self._story.standing(self._monotonic(), standing, waits_for=waits_for, silent=silent))
 
     def _checkpoint(self, now: float) -> list[Command]:
         newest = self._replica.checkpoint() if now - self._checked_at >= CHECKPOINT_EVERY_S else None
@@ -137,6 +152,11 @@ class LeaderLoop:
         for outcome in outcomes:
             if isinstance(outcome, Applied) and isinstance(outcome.verdict, Refused):
                 log.debug("refused: %s", outcome.verdict.detail)
+
+
+def _log(lines: Iterable[Line]) -> None:
+    for level, words in lines:
+        log.log(level, "%s", words)
 
 
 async def _either(wakeup: asyncio.Event, timeout_s: float) -> None:

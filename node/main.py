@@ -209,6 +209,7 @@ class Node:
 
     def _leader_loop(self) -> LeaderLoop:
         return LeaderLoop(
+            node=self._settings.name,
             replica=self.replica,
             feed=self.feed,
             settings=self._settings.scheduler,

@@ -19,7 +19,7 @@ from typing import Protocol
 from raftsman.raft.disk import Damaged, DiskFailed, DiskFull, RealDisk
 from raftsman.raft.figures import Figures, Standing, Timings
 from raftsman.raft.founding import Identity
-from raftsman.raft.identity import WrongDirectory, require_journal, save_identity, take_identity
+from raftsman.raft.identity import WrongDirectory, require_journal, require_members, save_identity, take_identity
 from raftsman.raft.journal import Journal
 from raftsman.raft.log_thread import LogThread
 from raftsman.raft.participant import Participant, Ports
@@ -102,7 +102,10 @@ class Consensus:
         try:
             self._thread = self._open()
             self._thread.start()
-        except (Damaged, WrongDirectory, DiskFull, DiskFailed, Broken) as error:
+        except DiskFull as error:
+            self._held.close()
+            raise ConsensusError(f"{error}; make room on the disk of {self._folder}") from error
+        except (Damaged, WrongDirectory, DiskFailed, Broken) as error:
             self._held.close()
             raise ConsensusError(str(error)) from error
         except ValueError as error:  # What ``rows`` says of a snapshot that only a newer program can read.
@@ -115,8 +118,12 @@ class Consensus:
 
     def _lock_folder(self) -> None:
         """Keep other processes off the log: two that write one journal destroy it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            advice = "data_dir must name a folder in which this node's user may write"
+            raise ConsensusError(f"the log cannot be kept in {self._folder}: {error.strerror}; {advice}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Ends with the process, however that ends.
         except OSError as error:
@@ -127,6 +134,7 @@ class Consensus:
     def _open(self) -> LogThread:
         disk = RealDisk(self._folder)
         identity = take_identity(disk, cluster=self._cluster, node=self._name, new_incarnation=secrets.token_hex(8))
+        require_members(disk, identity, self._members)
         snapshots = SnapshotStore(disk)
         journal = Journal.open(disk, snapshot_index=snapshots.newest.index if snapshots.newest else 0)
         transport = Transport(members=self._members, me=lambda: _introduce(participant.identity))
@@ -178,7 +186,7 @@ class Consensus:
     def transfer_leadership(self, target: str | None = None) -> bool:
         """Let *target*, or whoever has most of the log, take over; return whether this node stopped leading in time."""
         thread = self._running()
-        if not self.standing().leads:
+        if not self.standing().leads or len(self._members) == 1:
             return False
         until = self._monotonic() + TRANSFER_WITHIN_S
         thread.call(lambda: thread.participant.transfer(target, until))
@@ -212,10 +220,12 @@ class Consensus:
         thread = self._running()
         found = []
         if thread.participant.has_no_room:
-            found.append(("disk-full", "the log's disk is full; nothing is accepted until there is room"))
+            found.append(
+                ("disk-full", f"the disk of {self._folder} is full; nothing new is accepted until there is room")
+            )
         waits_for = thread.participant.waits_for()
         if waits_for:
-            found.append(("no-member-yet", waits_for))
+            found.append(("no-majority" if thread.participant.identity.counts else "no-member-yet", waits_for))
         return [*found, *(("no-link", why) for _, why in sorted(thread.refused.items()))]
 
     def _running(self) -> LogThread:

@@ -314,8 +314,22 @@ class Conversation:
         if ack.success:
             self.core.set_next_index(peer.name, self.rules.next_after_success(before, ack.next_index))
         elif reset:
+            self._look_at_loss(peer, ack.next_index)
             peer.rewound_seq = self.seq + 1
             self.core.set_next_index(peer.name, max(ack.next_index, self.core.match_index(peer.name) + 1))
+
+    def _look_at_loss(self, peer: Peer, wants: int) -> None:
+        """Say once when *peer* asks for what it has acknowledged: it gets nothing, for nobody knows what it is."""
+        acknowledged = self.core.match_index(peer.name)
+        if peer.counted and wants <= acknowledged and peer.rolled_back != peer.incarnation:
+            peer.rolled_back = peer.incarnation
+            log.error(
+                "%s asks for entry %d and had acknowledged all up to %d: its data directory was put back from an older "
+                "copy; stop it, and start it with an empty one",
+                peer.name,
+                wants,
+                acknowledged,
+            )
 
     def hears_follower(self, peer: Peer) -> None:
         """*peer* has answered something that says nothing about its log."""

@@ -8,7 +8,7 @@ holds everything that a leader of a term no older than any in which its lost dir
 Pure: values in, values out. ``identity`` keeps them on disk, ``participant`` exchanges them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -101,8 +101,14 @@ def _all_accepted(mine: Identity, others: list[str], statuses: Mapping[str, Stat
 
 
 def waits_for(mine: Identity, others: Iterable[str], statuses: Mapping[str, Status], noted: Iterable[str]) -> str:
-    """Return what this node waits for before it counts, "" when it counts."""
+    """Return what this node waits for before it counts, or before anybody can lead; "" when it takes its part."""
     names = sorted(others)
+    emptied = sorted(_emptied(mine, statuses))
+    if (len(names) + 1 - len(emptied)) * 2 <= len(names) + 1:
+        return (
+            f"the directories of {_and(emptied)} are empty, and without them no majority can elect a leader: "
+            "if what one of them had last is still somewhere, start that node on it"
+        )
     if mine.stage == MEMBER:
         return ""
     if mine.stage == JOINING:
@@ -116,7 +122,14 @@ def waits_for(mine: Identity, others: Iterable[str], statuses: Mapping[str, Stat
     missing = [node for node in names if node not in statuses]
     if missing:
         return f"the cluster is founded when all members have come with empty directories; missing: {_and(missing)}"
-    return f"the cluster is being founded; {_and(names)} must say that they know all members"
+    knowing = f"; {_and(names)} must say that they know all members" if names else ""
+    return f"the cluster is being founded{knowing}"
+
+
+def _emptied(mine: Identity, statuses: Mapping[str, Status]) -> Iterator[str]:
+    """Yield the nodes that have joined with an empty directory and do not count yet."""
+    stages = {mine.node: mine.stage} | {node: status.stage for node, status in statuses.items()}
+    return (node for node, stage in stages.items() if stage == JOINING)
 
 
 def _and(names: list[str]) -> str:

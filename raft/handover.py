@@ -61,8 +61,9 @@ class Handover:
             return  # It has worked, and whoever leads now will be heard of: proposals wait for that.
         counted = self._counted()
         target = self._target or self._best(counted)
-        if target is None or target not in {peer.name for peer in counted} or now - self._asked_at < REPEAT_S:
+        if target is None or target not in {peer.name for peer in counted}:
+            self.is_open = False  # It is away: proposals would wait for nothing.
             return
-        if core.match_index(target) == talk.journal.last_index:
+        if now - self._asked_at >= REPEAT_S and core.match_index(target) == talk.journal.last_index:
             self._asked_at = now
             talk.way.send(target, TimeoutNow(term=core.term))

@@ -4,6 +4,7 @@ It keeps a node from using another node's or another cluster's directory, and an
 full one. What the stages mean is ``founding``'s.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from zlib import crc32
 
@@ -25,7 +26,7 @@ class IdentityDamaged(Damaged):
 
 
 class WrongDirectory(Exception):
-    """The directory belongs to another node or cluster; the text says to which."""
+    """The directory belongs to another node or cluster, or to one of other members; the text says to which."""
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,6 +83,20 @@ def save_identity(disk: Disk, identity: Identity) -> None:
         disk.rename(_TEMPORARY, NAME)
     with fatal_errors("naming the node's identity"):
         disk.sync_names()
+
+
+def require_members(disk: Disk, identity: Identity, members: Iterable[str]) -> None:
+    """Raise WrongDirectory when a member's directory was founded with others than *members*.
+
+    A node that counts other majorities than the rest of its cluster would lead, and acknowledge, beside them.
+    """
+    listed = sorted(members)
+    if identity.stage == MEMBER and listed != sorted(identity.founding):
+        raise WrongDirectory(
+            f"{disk.path('').rstrip('/')} is the log of a cluster of {', '.join(sorted(identity.founding))}, and "
+            f"raft.members names {', '.join(listed)}: put the list back, for members cannot be added, removed or "
+            "renamed, only their addresses changed"
+        )
 
 
 def require_journal(disk: Disk, identity: Identity, *, fresh: bool) -> None:

@@ -8,11 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from raftsman.raft.conversation import Conversation
-from raftsman.raft.founding import JOINING, MEMBER, Identity, advance, waits_for
+from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, Identity, advance, waits_for
 from raftsman.raft.messages import Noted, Status
 from raftsman.raft.peers import Peer
 
 log = logging.getLogger(__name__)
+
+_NEWS = {
+    ACCEPTED: "founds a cluster with the other members: all have come",
+    JOINING: "joins a cluster that there is already, with an empty directory: it counts when it has caught up",
+    MEMBER: "counts as a member now",
+}
 
 
 @dataclass(slots=True)
@@ -27,8 +33,8 @@ class Joining:
     _disk_full: bool = False
 
     def waits_for(self) -> str:
-        """Return what this node waits for before it counts as a member, "" when it does."""
-        return waits_for(self.identity, self.talk.peers, self._statuses, self._noted)
+        """Return what this node waits for before it can take its part, "" when it takes it. For any thread."""
+        return waits_for(self.identity, self.talk.peers, dict(self._statuses), dict(self._noted))
 
     def status(self) -> Status:
         """Return what the others are told."""
@@ -109,7 +115,7 @@ class Joining:
     def _become(self, identity: Identity) -> None:
         self.talk.journal.sync()  # A member whose journal is missing has lost it.
         self.save(identity)
-        log.info("the directory of node %s, %s, is %s now", identity.node, identity.incarnation, identity.stage)
+        log.info("%s %s; its directory is %s", identity.node, _NEWS[identity.stage], identity.incarnation)
         self.identity = identity
         self.talk.counts = identity.counts
         self._tell()

@@ -135,7 +135,8 @@ class LogThread:
 
     def _fail(self, error: Exception) -> None:
         """End: whatever it was, no promise may follow."""
-        log.error("the log's thread met an error; the node must end", exc_info=error)
+        if not isinstance(error, DiskFailed):  # Of that ``_say_why`` says all that there is to say.
+            log.error("the log's thread met an error; the node must end", exc_info=error)
         self._failure = str(error) or type(error).__name__
         self._stop()
 

@@ -182,7 +182,7 @@ class Participant:
         return self._joining.identity
 
     def waits_for(self) -> str:
-        """Return what this node waits for before it counts as a member, "" when it does."""
+        """Return what this node waits for before it can take its part, "" when it takes it."""
         return self._joining.waits_for()
 
     @property

@@ -51,6 +51,7 @@ class Peer:
     heard_at: float = float("-inf")
     acked_seq: int = 0  # The newest of our messages of this term that it has answered.
     rewound_seq: int = 0  # What was sent before this number may not rewind again.
+    rolled_back: str = ""  # The directory that was told of as having less than it acknowledged.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,11 +226,11 @@ class SegmentWriter:
             if reserves:
                 self._spare = self._reserve(_SPARE, self._segment_bytes)
             if self._spare_met_full:
-                log.warning("there is room for the journal's next segment again")
+                log.warning("there is room for the journal's next segment again: this node accepts what is new")
             self._spare_met_full = False
         except DiskFull as error:
             if not self._spare_met_full:  # It is tried again many times a second.
-                log.warning("%s", error)
+                log.warning("%s; this node accepts nothing new until there is some", error)
             self._spare_met_full = True
         except DiskFailed as error:
             self.failure = error

@@ -244,6 +244,10 @@ class Shipping:
         if writing.error is None:
             self._timings.snapshot_written(now - self._began_at)
             self._journal.trim(writing.head.last[1])
+            log.info(
+                "a snapshot holds everything up to entry %d; what the log needs no more is dropped",
+                writing.head.last[1],
+            )
         elif isinstance(writing.error, DiskFull):
             log.error("%s; the log is not compacted", writing.error)
             self._retry_at = now + RETRY_S

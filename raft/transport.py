@@ -78,7 +78,7 @@ def fault_of(hello: m.Hello, me: Self, members: Mapping[str, str], dialled: str 
             f"that of {me.node} is {me.cluster_id}"
         )
     if hello.to != me.node:
-        return f"{hello.node} looks for {hello.to}, and this is {me.node}"
+        return f"{hello.node} looks for {hello.to}, and this is {me.node}: see name and raft.members of both"
     if dialled is not None and hello.node != dialled:
         return f"{dialled} was expected at {members[dialled]}, and {hello.node} answers there"
     if hello.node not in members or hello.node == me.node:

@@ -52,8 +52,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 async def wait_for_reads(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer only from a table that is as new as the request asks: ``consistent=true``, ``Raftsman-Min-Index``."""
     site = site_of(request)
-    wanted = request.headers.get("Raftsman-Min-Index")
-    if wanted is not None:
+    wanted = ",".join(request.headers.getall("Raftsman-Min-Index", []))
+    if "Raftsman-Min-Index" in request.headers:
         if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 20):
             raise invalid_parameter("Raftsman-Min-Index", f"{wanted!r} is not a log index")
         if not await site.feed.wait_for_index(int(wanted), MIN_INDEX_WAIT_S):

@@ -16,6 +16,8 @@ from raftsman.wire.faults import Fault
 from raftsman.wire.views import ClusterView, ContextView, MemberView
 
 NEW_LEADER_WITHIN_S = 1.0
+DOES_NOT_ANSWER_S = 1.0
+"""Twenty heartbeats. Writes wait while leadership is handed over, so it is not tried with a node that is silent."""
 _LOOK_S = 0.01
 
 
@@ -113,9 +115,11 @@ def _target(site: Site, document: Any) -> str | None:
 
 
 async def _transfer(site: Site, to: str | None) -> web.Response:
+    if site.replica.silent_for_s().get(to or "", 0.0) > DOES_NOT_ANSWER_S:
+        raise Problem("not-ready", f"{to} does not answer {site.node}, which still leads: see whether its process runs")
     if to != site.node and not await site.replica.transfer_leadership(to):
-        why = f"{to or 'no other node'} could not take over in time; {site.node} still leads"
-        raise Problem("not-ready", why)
+        who = f"{to} could not" if to else "no other node could"
+        raise Problem("not-ready", f"{who} take over in time; {site.node} still leads")
     ends_at = asyncio.get_running_loop().time() + NEW_LEADER_WITHIN_S
     while (leader := site.replica.standing().leader) is None:
         if asyncio.get_running_loop().time() > ends_at:

@@ -84,7 +84,10 @@ COMMON = (
         text="Answer from a table that holds all that was committed before the request.",
     ),
     Parameter(
-        name="Raftsman-Min-Index", schema=_UNSIGNED, text="Wait until the node has applied so much.", place="header"
+        name="Raftsman-Min-Index",
+        schema=_UNSIGNED,
+        text="Wait until the node has applied so much, at most 5 s.",
+        place="header",
     ),
     Parameter(name="X-Request-Id", schema=TEXT, text="The request's id in answers and in logs.", place="header"),
 )

@@ -33,7 +33,8 @@ def _unready(site: Site) -> list[tuple[str, str]]:
     if standing.applied_index < standing.commit_index:
         behind = standing.commit_index - standing.applied_index
         reasons.append(("catching-up", f"{behind} committed entries are not applied yet"))
-    reasons.extend(each for each in site.replica.troubles() if each[0] != "no-link")
+    explains = standing.leader is None or not site.joined()  # A node that serves may do without a link.
+    reasons.extend(each for each in site.replica.troubles() if explains or each[0] != "no-link")
     if not site.joined():
         reasons.append(("joining", f"node {site.node} has not joined the cluster yet"))
     return reasons

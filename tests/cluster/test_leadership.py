@@ -1,5 +1,6 @@
 """Who leads, on request: over HTTP, by the client, by the command line; and how a leader leaves."""
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,28 @@ def test_a_node_that_there_is_none_of_is_refused(group: NodeGroup) -> None:
     answer = ask(group.leader(), "POST", "/v1/cluster:transfer", {"to": "omega"})
     check_problem(answer, 422, "unknown-node")
     check_problem(ask(group.leader(), "POST", "/v1/cluster:transfer", {"wohin": "beta"}), 422, "invalid-spec")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_leadership_that_is_offered_to_a_node_that_does_not_answer_keeps_no_write_waiting(
+    group: NodeGroup, number: int
+) -> None:
+    leader, lost = group.leader(), group.follower()
+    lost.signal(number)
+    time.sleep(1.5)
+    for n in range(3):
+        answer = ask(leader, "POST", "/v1/cluster:transfer", {"to": lost.name})
+        check_problem(answer, 503, "not-ready")
+        assert f"{lost.name} does not answer {leader.name}, which still leads" in answer.json["detail"]
+        began = time.monotonic()
+        submit(leader, f"meanwhile-{number}-{n}")
+        assert time.monotonic() - began < 0.5
+    if number == signal.SIGKILL:
+        lost.kill()
+        lost.start()
+    else:
+        lost.signal(signal.SIGCONT)
+    group.wait_ready()
 
 
 def test_a_leader_that_is_stopped_hands_over_first(group: NodeGroup) -> None:

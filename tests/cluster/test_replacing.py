@@ -1,6 +1,7 @@
 """Dead nodes replaced by empty ones under load, and directories that are not the node's own."""
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -128,3 +129,15 @@ def test_a_node_does_not_start_on_another_nodes_directory_or_on_another_clusters
     assert second.process is not None
     assert second.process.wait(timeout=20) == CONFIG_EXIT
     assert "is the log of a node of cluster 'raftsman'; this node's settings say 'other'" in second.log.read_text()
+
+
+def test_a_member_whose_list_of_members_was_lost_does_not_start_as_a_cluster_of_its_own(group: NodeGroup) -> None:
+    node = group.follower()
+    node.stop()
+    settings = node.config.read_text()
+    (own,) = [entry for entry in re.findall(r'"[^"]+"', settings) if entry.startswith(f'"{node.name}=')]
+    node.config.write_text(re.sub(r"members = .*", f"members = [{own}]", settings))
+    node.start()
+    assert node.process is not None
+    assert node.process.wait(timeout=20) == CONFIG_EXIT
+    assert f"is the log of a cluster of alpha, beta, gamma, and raft.members names {node.name}:" in node.log.read_text()

@@ -1,5 +1,6 @@
 """What keeps a node from starting, and the sentence it says then."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from raftsman.raft import codec
 from raftsman.raft.commands import Barrier, Entry
 from raftsman.raft.consensus import Consensus
 from raftsman.raft.records import Instant
-from tests.harness.nodes import NodeGroup, NodeProcess, eventually, free_port
+from tests.harness.nodes import NodeGroup, NodeProcess, eventually, free_port, node_group, raft_addresses
 
 pytestmark = pytest.mark.cluster
 
@@ -63,6 +64,22 @@ def test_the_http_port_of_another_program_is_named(group: NodeGroup, tmp_path: P
     code, said = serve(config)
     assert code == FAILURE
     assert f"cannot listen on http.bind 127.0.0.1:{port}: address already in use; set http.bind to a free" in said
+
+
+def test_a_cluster_that_cannot_be_founded_says_which_settings_keep_it_from_that(tmp_path: Path) -> None:
+    addresses = raft_addresses()
+    misnamed = {"delta" if name == "gamma" else name: address for name, address in addresses.items()}
+    with node_group(tmp_path, members_of=lambda name: misnamed if name == "beta" else addresses) as group:
+
+        def reasons() -> dict[str, str]:
+            found = json.loads(group["beta"].request("GET", "/readyz")[2])["reasons"]
+            return {each["code"]: each["message"] for each in found}
+
+        eventually(lambda: group["beta"].get("/v1/version"), within_s=20, what="it answers")
+        eventually(lambda: "no-link" in reasons(), within_s=20, what="it says why")
+        assert "delta refuses: beta looks for delta, and this is gamma: see name and raft" in reasons()["no-link"]
+        waits = "beta waits: the cluster is founded when all members have come with empty directories; missing: delta"
+        eventually(lambda: waits in group["beta"].log.read_text(), within_s=20, what="its log says so")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from raftsman.cli.diagnosis import (
 )
 from raftsman.cli.main import main
 from raftsman.wire.views import ClusterView, ContextView, MemberView
-from tests.harness.fake_api import FakeApi
+from tests.harness.fake_api import Answer, FakeApi
 
 NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 HTTP_NOON = "Sat, 31 Jan 2026 12:00:00 GMT"
@@ -97,6 +97,15 @@ def test_versions_and_clocks_that_differ_are_worth_a_look(answers: list[NodeAnsw
     assert words in finding.what
 
 
+def test_a_node_that_answers_and_is_not_ready_is_a_failure_with_every_reason() -> None:
+    full = NodeAnswer(address="http://a:1", version="1", unready=["its disk is full", "it has not joined"])
+    found = list(about_nodes([full], own_version="1"))
+    assert [finding.what for finding in found if finding.level == Level.FAIL] == [
+        "http://a:1 is not ready: its disk is full",
+        "http://a:1 is not ready: it has not joined",
+    ]
+
+
 def test_a_date_that_is_none_says_nothing_about_the_clock() -> None:
     assert levels(about_nodes([answer(date="yesterday")], own_version="1")) == [Level.OK]
 
@@ -144,11 +153,13 @@ def test_the_command_looks_at_everything_and_its_exit_code_is_that_of_the_worst(
     settings.write_text(f'name = "a"\ndata_dir = "{tmp_path / "data"}"\n')
     with FakeApi() as api:
         api.cluster = dict(cluster(member("a")))
+        api.answers["/readyz"] = Answer(503, {"reasons": [{"code": "disk-full", "message": "the disk is full"}]})
         code = main(["doctor", "--address", f"{api.url},http://127.0.0.1:1", "--config", str(settings), "-o", "json"])
         items = json.loads(capsys.readouterr().out)["items"]
     assert code == 1
     assert [item["what"] for item in items if item["level"] == "fail"] == [
-        "http://127.0.0.1:1 does not answer: connection refused"
+        f"{api.url} is not ready: the disk is full",
+        "http://127.0.0.1:1 does not answer: connection refused",
     ]
     assert any(f"{settings} is sound" in item["what"] for item in items)
 

@@ -128,6 +128,13 @@ def test_two_nodes_never_open_one_journal(tmp_path: Path) -> None:
     other.stop()
 
 
+def test_a_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = f"cannot be kept in {tmp_path}/file/raft: Not a directory; data_dir must name a folder"
+    with pytest.raises(ConsensusError, match=words):
+        consensus(tmp_path / "file" / "raft", f"127.0.0.1:{free_port()}").start()
+
+
 def lose(directory: Path, pattern: str) -> None:
     for lost in directory.glob(pattern):
         lost.unlink()
@@ -178,6 +185,18 @@ async def test_leadership_goes_to_a_follower_when_it_is_handed_over(tmp_path: Pa
         assert await leader.replica.transfer_leadership()
         assert await group.leader() is not leader
         assert not await leader.replica.transfer_leadership()
+
+
+async def test_a_node_alone_hands_leadership_to_nobody_and_does_not_wait_for_it(tmp_path: Path) -> None:
+    log = consensus(tmp_path, f"127.0.0.1:{free_port()}")
+    log.start()
+    try:
+        await leads(log)
+        began = time.monotonic()
+        assert not log.transfer_leadership()
+        assert time.monotonic() - began < 0.5
+    finally:
+        log.stop()
 
 
 async def test_junk_on_the_logs_port_gets_nowhere_and_no_election_follows(tmp_path: Path) -> None:

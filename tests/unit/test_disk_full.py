@@ -37,7 +37,8 @@ async def test_a_full_disk_is_answered_507_and_told_by_readyz_until_there_is_roo
             assert await cancel() == (507, "disk-full")
             assert node.site.replica.figures().disk_full
             async with node.session.get(f"{node.url}/readyz") as answer:
-                assert "disk-full" in {each["code"] for each in (await answer.json())["reasons"]}
+                reasons = {each["code"]: each["message"] for each in (await answer.json())["reasons"]}
+                assert reasons["disk-full"].startswith(f"the disk of {tmp_path}")
         await until(lambda: not node.site.replica.troubles(), "there is room")
         assert not node.site.replica.figures().disk_full
         await until(lambda: node.site.replica.standing().leads, "it leads again")

@@ -8,8 +8,15 @@ import msgpack
 import pytest
 
 from raftsman.raft.disk import UPGRADE_THE_NODE, DiskFull
-from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of
-from raftsman.raft.identity import IdentityDamaged, WrongDirectory, require_journal, save_identity, take_identity
+from raftsman.raft.founding import ACCEPTED, JOINING, MEMBER, NEW, Identity, advance, id_of, waits_for
+from raftsman.raft.identity import (
+    IdentityDamaged,
+    WrongDirectory,
+    require_journal,
+    require_members,
+    save_identity,
+    take_identity,
+)
 from raftsman.raft.messages import Append, Noted, Status
 from tests.harness.simulated_disk import SimulatedDisk
 from tests.harness.steps import Node, Steps
@@ -239,6 +246,41 @@ def test_of_five_two_empty_nodes_answer_each_other() -> None:
     assert all(world.nodes[name].commands == [b"one"] for name in lost)
 
 
+@pytest.mark.parametrize(("names", "count"), [(("alpha", "beta", "gamma"), 2), (("a", "b", "c", "d", "e"), 3)])
+def test_every_node_says_that_a_majority_lost_its_disks_and_what_it_advises_helps(
+    names: tuple[str, ...], count: int
+) -> None:
+    world = Steps(names)
+    world.start()
+    world.commit(b"one")
+    world.run(0.2)
+    emptied = list(names[:count])
+    for name in emptied:
+        world.kill(name)
+    last = world.disks[emptied[0]]
+    for name in emptied:
+        world.wipe(name)
+    world.run(2)  # A leader that is there still would hand everything back.
+    world.start(*emptied)
+    world.run(2)
+    says = f"the directories of {', '.join(emptied[:-1])} and {emptied[-1]} are empty, and without them no majority"
+    assert all(node.participant.waits_for().startswith(says) for node in world.nodes.values())
+    world.run(20)
+    assert not any(node.participant.core.leads for node in world.nodes.values())
+    world.kill(emptied[0])
+    world.disks[emptied[0]] = last
+    world.start(emptied[0])
+    world.until(lambda: all(node.participant.waits_for() == "" for node in world.nodes.values()), "all take part")
+    world.commit(b"two")
+    world.run(0.5)
+    assert all(node.commands == [b"one", b"two"] for node in world.nodes.values())
+
+
+def test_a_node_alone_waits_for_nobody_even_before_it_counts() -> None:
+    assert waits_for(mine(NEW), [], {}, []) == "the cluster is being founded"
+    assert waits_for(mine(MEMBER, {"alpha": "a1"}), [], {}, []) == ""
+
+
 # --- on disk ----------------------------------------------------------------------------------
 
 
@@ -277,6 +319,16 @@ def test_a_full_disk_keeps_the_identity_that_was_and_takes_the_next_one_when_the
 def test_the_directory_of_another_node_or_cluster_is_refused(disk: SimulatedDisk, words: str) -> None:
     with pytest.raises(WrongDirectory, match=words):
         take_identity(disk, cluster="test", node="alpha", new_incarnation="a2")
+
+
+@pytest.mark.parametrize("members", [["alpha"], ["alpha", "beta"], ["alpha", "beta", "delta"], [*LIST, "delta"]])
+def test_a_member_does_not_go_on_with_other_members_than_founded_its_cluster(members: list[str]) -> None:
+    disk = disk_of()
+    require_members(disk, mine(MEMBER, LIST), LIST)
+    require_members(disk, mine(ACCEPTED, LIST), members)  # Nothing was committed: the list can still be put right.
+    words = f"cluster of alpha, beta, gamma, and raft.members names {', '.join(sorted(members))}: put the list back"
+    with pytest.raises(WrongDirectory, match=words):
+        require_members(disk, mine(MEMBER, LIST), members)
 
 
 def test_every_flipped_byte_of_an_identity_is_found() -> None:

@@ -136,3 +136,19 @@ async def test_a_process_is_ready_once_it_has_joined_whatever_an_earlier_one_lef
         has_joined = True
         async with node.session.get(f"{node.url}/readyz") as answer:
             assert (answer.status, await answer.json()) == (200, {"reasons": []})
+
+
+async def test_a_log_index_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    twice = [("Raftsman-Min-Index", "1"), ("Raftsman-Min-Index", "99999999")]
+    async with one_node(tmp_path) as node, node.session.get(f"{node.url}/v1/cluster", headers=twice) as answer:
+        assert (answer.status, (await answer.json())["detail"]) == (
+            400,
+            "Raftsman-Min-Index: '1,99999999' is not a log index",
+        )
+
+
+async def test_a_leader_that_nobody_can_follow_says_so(tmp_path: Path) -> None:
+    async with one_node(tmp_path) as node, node.session.post(f"{node.url}/v1/cluster:transfer") as answer:
+        problem = await answer.json()
+        assert (answer.status, problem["code"]) == (503, "not-ready")
+        assert problem["detail"] == "no other node could take over in time; alpha still leads"

@@ -110,3 +110,12 @@ def test_an_event_loop_that_cannot_be_made_is_waited_for_by_nobody(
     monkeypatch.setattr(asyncio.events, "new_event_loop", refuse)
     with pytest.raises(ConsensusError, match=r"cannot listen on .*: .*Too many open files"), leading(tmp_path, []):
         pass
+
+
+def test_a_disk_that_fails_is_told_in_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ends: list[str] = []
+    with leading(tmp_path, ends) as log:
+        fail(log)
+        eventually(lambda: ends, within_s=WITHIN_S, what="it says why it ended")
+    (told,) = [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+    assert (told.getMessage(), told.exc_info) == (f"the log has ended: {ends[0]}", None)

@@ -1,5 +1,6 @@
 """A participant's tick as a whole: what is durable when, full disks, snapshots, leadership on request."""
 
+import copy
 import errno
 
 import msgspec
@@ -293,17 +294,38 @@ def test_leadership_goes_where_it_is_asked_to_within_a_few_messages(load: int) -
     assert all(each and each[0][0] is Answer.APPLIED for each in [*answers, held])
 
 
-def test_a_transfer_to_a_node_that_is_away_ends_and_proposals_go_on() -> None:
+def test_proposals_do_not_wait_for_a_node_that_is_away_to_take_over() -> None:
     world = Steps()
     world.start()
     leader, (target, _) = world.leader(), world.followers()
     world.kill(target.name)
-    leader.participant.transfer(target.name, world.now + 0.5)
+    world.run(0.1)
+    leader.participant.transfer(target.name, world.now + 2)
     answers = world.propose(leader, b"one")
-    world.run(0.4)
-    assert answers == []
-    world.run(0.4)
+    world.run(0.1)
     assert answers == [(Answer.APPLIED, b"one")]
+    assert world.leader() is leader
+
+
+def test_a_directory_that_was_put_back_from_an_older_copy_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = Steps()
+    world.start()
+    world.commit(b"one")
+    world.run(0.2)
+    leader, (follower, _) = world.leader(), world.followers()
+    world.kill(follower.name)
+    older = copy.deepcopy(world.disks[follower.name])
+    world.start(follower.name)
+    world.commit(b"two")
+    world.run(0.2)
+    assert not caplog.records
+    world.kill(follower.name)
+    world.disks[follower.name] = older
+    world.start(follower.name)
+    world.run(3.0)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert world.leader() is leader
+    assert f"{follower.name} asks for entry 4 and had acknowledged all up to 4: its data directory was put back" in told
 
 
 def test_a_leader_whose_term_has_committed_nothing_yet_waits_for_it_and_not_in_circles() -> None:

@@ -42,6 +42,7 @@ class NodeAnswer:
     address: str
     error: str = ""  # Why there is no answer.
     version: str = ""
+    unready: Sequence[str] = ()  # Why it is not ready.
     date: str = ""  # The HTTP date.
     asked_at: datetime | None = None
 
@@ -54,6 +55,8 @@ def about_nodes(answers: Sequence[NodeAnswer], *, own_version: str) -> Iterator[
             yield Finding(Level.FAIL, f"{answer.address} does not answer: {answer.error}", advice)
         else:
             yield Finding(Level.OK, f"{answer.address} answers, version {answer.version}")
+            for reason in answer.unready:
+                yield Finding(Level.FAIL, f"{answer.address} is not ready: {reason}", "its log says more")
             yield from _about_clock(answer)
     versions = sorted({answer.version for answer in answers if not answer.error})
     if len(versions) > 1:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -33,6 +34,9 @@ from raftsman.cli.words import out, paint, plain, say
 from raftsman.client import Client
 from raftsman.errors import NotAllowed, RaftsmanError
 from raftsman.exchange import NoAnswer, Request, exchange
+
+if TYPE_CHECKING:
+    import ssl
 
 ANSWER_S = 3.0
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
@@ -112,11 +116,26 @@ def _ask_version(address: str) -> NodeAnswer:
         tls = ssl.create_default_context(cafile=connection.ca) if address.startswith("https:") else None
         with exchange(address, Request(path="/v1/version"), {}, tls=tls, deadline=deadline) as answer:
             version = str(json.loads(answer.whole(deadline))["version"])
-            return NodeAnswer(address=address, version=version, date=answer.header("Date") or "", asked_at=asked_at)
+            date = answer.header("Date") or ""
+        unready = _why_unready(address, tls)
+        return NodeAnswer(address=address, version=version, unready=unready, date=date, asked_at=asked_at)
     except (NoAnswer, RaftsmanError, OSError) as error:
         return NodeAnswer(address=address, error=str(error))
     except (ValueError, LookupError, TypeError):
         return NodeAnswer(address=address, error="what answers there is not raftsman")
+
+
+def _why_unready(address: str, tls: "ssl.SSLContext | None") -> list[str]:
+    """Return the reasons that a node's probe gives. Raises OSError, ValueError."""
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(f"{address}/readyz", timeout=ANSWER_S, context=tls):  # noqa: S310 — ``exchange`` took it for http.
+            return []
+    except HTTPError as error:
+        with error:
+            return [str(reason["message"]) for reason in json.loads(error.read()).get("reasons", [])]
 
 
 def _of_this_machine(config: Path) -> Iterator[Finding]:
