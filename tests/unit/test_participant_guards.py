@@ -69,7 +69,8 @@ def test_a_node_keeps_no_more_commands_and_reads_than_it_can(monkeypatch: pytest
         answers = [ask() for _ in range(5)]
         assert answers == [[]] * (5 - refused) + [[(Answer.NOT_LEADER, None)]] * refused
         leader.participant.tick()
-        assert len(leader.participant.waiting) == 3, "what was queued counts when it is on its way, too"
+        assert len(leader.participant.waiting) == 3
+    assert world.propose(leader, b"x") == [(Answer.NOT_LEADER, None)], "what is on its way counts, too"
 
 
 def test_a_node_that_does_not_lead_takes_nothing_for_another_and_says_so_at_once() -> None:
