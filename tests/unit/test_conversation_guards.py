@@ -85,6 +85,23 @@ def test_a_leader_that_does_not_count_is_not_followed_and_not_answered() -> None
         assert would_vote(played)
 
 
+def test_of_a_log_that_goes_on_only_what_the_leader_showed_is_acknowledged() -> None:
+    """What stands behind may be of an earlier leader, and was confirmed by nobody."""
+    played = alone(Steps())
+    core, journal = played.node.participant.core, played.node.journal
+    term, end = core.term, (journal.last_index, journal.last_term)
+    played.hear(played.leader, append(term, 1, end, entry(term, b"one"), entry(term, b"two"), entry(term, b"three")))
+    assert journal.last_index == end[0] + 3
+    for seq, message, shown in (
+        (2, append(term + 1, 2, end), 0),
+        (3, append(term + 1, 3, end, entry(term, b"one"), commit=end[0] + 3), 1),
+    ):
+        (ack,) = told(played.hear(played.leader, message), m.Ack)
+        assert ack == m.Ack(term=term + 1, seq=seq, next_index=end[0] + shown + 1, success=True)
+        assert core.commit_index == end[0] + shown
+    assert journal.last_index == end[0] + 3
+
+
 # --- who votes --------------------------------------------------------------------------------
 
 

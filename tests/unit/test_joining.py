@@ -134,6 +134,17 @@ def test_while_it_waits_it_says_again_and_again_who_it_is_and_asks_for_no_vote()
     assert not [each for _, each in words if not isinstance(each, m.Status)]
 
 
+def test_while_it_waits_it_votes_for_nobody() -> None:
+    played = empty()
+    term, vote = played.node.journal.term, m.AskVote(term=TERM, last_index=99, last_term=TERM, transfer=True)
+    asked = m.AskPreVote(term=TERM, last_index=99, last_term=TERM)
+    answers = played.hear(OTHER, asked, vote)
+    assert [each for each in answers if isinstance(each, m.Vote | m.PreVote)] == [
+        m.PreVote(term=term, asked=TERM, granted=False)
+    ]
+    assert (played.node.journal.term, played.node.journal.vote) == (term, None)
+
+
 @pytest.mark.parametrize("leads", [True, False])
 def test_what_a_lost_directory_said_is_forgotten_before_that_is_noted(*, leads: bool) -> None:
     played = alone(Steps(), leads=leads)

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from raftsman.raft import segment_writer
 from raftsman.raft.disk import DiskFailed, DiskFull
 from raftsman.raft.frames import HEADER_BYTES, Meta, Reset
 from raftsman.raft.segment_writer import SegmentWriter
@@ -77,6 +78,36 @@ def test_a_background_that_could_not_begin_is_tried_again() -> None:
         with pytest.raises(RuntimeError):
             writer.tidy()
     assert len(works) == 2
+
+
+def test_one_work_at_a_time_runs_in_the_background_and_none_on_a_disk_that_failed() -> None:
+    works: list[Callable[[], None]] = []
+    disk = new_disk()
+    writer = SegmentWriter(disk, segment_bytes=SEGMENT_BYTES, background=works.append, new_salt=lambda: 1)
+    for _ in range(3):
+        writer.tidy()
+    assert len(works) == 1
+    works.pop()()
+    writer.tidy()
+    assert (works, disk.names()) == ([], ["journal.spare"]), "there is nothing to do"
+    again = SegmentWriter(disk, segment_bytes=SEGMENT_BYTES, background=works.append, new_salt=lambda: 1)
+    again.failure = DiskFailed("it did")
+    again.tidy()
+    assert works == []
+
+
+def test_a_close_leaves_its_files_to_a_background_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_writer, "CLOSE_WITHIN_S", 0.01)
+    works: list[Callable[[], None]] = []
+    disk = new_disk()
+    writer = SegmentWriter(disk, segment_bytes=SEGMENT_BYTES, background=works.append, new_salt=lambda: 1)
+    writer.append(b"", (0, 0))
+    writer.close()
+    assert (len(works), disk.open_files) == (1, 1), "it may be in the middle of something"
+    works.pop()()
+    writer.close()
+    writer.close()
+    assert disk.open_files == 0
 
 
 # --- a start ----------------------------------------------------------------------------------

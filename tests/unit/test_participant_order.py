@@ -78,6 +78,47 @@ def test_a_leaders_entries_leave_before_its_own_sync_and_its_answers_behind_it()
     assert answers == []
 
 
+def test_what_a_majority_has_is_told_in_the_tick_in_which_the_leader_hears_of_it() -> None:
+    world = started()
+    leader, (follower, other) = world.leader(), world.followers()
+    world.propose(leader, b"one")
+    leader.participant.tick()
+    world.deliver(leader.name, follower.name)
+    follower.participant.tick()
+    world.deliver(follower.name, leader.name)
+    world.said.clear()
+    leader.participant.tick()
+    assert leader.commands == [b"one"]
+    told = [(to, each.commit) for _, to, each in world.said if isinstance(each, m.Append)]
+    assert sorted(told) == sorted((name, leader.journal.last_index) for name in (follower.name, other.name))
+    leader.participant.tick()
+    assert len(world.said) == len(told), "once"
+
+
+def test_a_read_asks_the_others_at_once_whether_they_follow() -> None:
+    world = started()
+    leader = world.leader()
+    world.run(0.03)
+    world.said.clear()
+    leader.participant.tick()
+    assert world.said == []
+    leader.participant.read(lambda *_: None)
+    leader.participant.tick()
+    assert len([each for _, _, each in world.said if isinstance(each, m.Append)]) == 2
+
+
+def test_a_node_that_starts_applies_what_it_knew_to_be_committed_before_it_hears_of_anybody() -> None:
+    world = started()
+    world.commit(b"one")
+    world.run(1.2)  # The commit index alone is written once a second.
+    name = world.followers()[0].name
+    for each in world.names:
+        world.kill(each, power=True)
+    world.start(name)
+    world.nodes[name].participant.tick()
+    assert world.nodes[name].commands == [b"one"]
+
+
 def test_what_was_under_way_on_a_link_that_broke_is_sent_again_at_once() -> None:
     world = started()
     leader, (follower, _) = world.leader(), world.followers()
