@@ -75,6 +75,20 @@ def test_it_counts_when_all_have_noted_it_and_it_holds_what_a_leader_has_committ
     assert participant.waits_for() == ""
 
 
+def test_a_leader_whose_link_ended_since_is_not_joined() -> None:
+    played = empty()
+    participant = played.node.participant
+    played.hear(OTHER, noted(played))
+    played.hear(LEADER, noted(played))
+    participant.received(LEADER, first_entry())
+    participant.unlinked(LEADER)
+    participant.tick()
+    assert not counts(played)
+    participant.linked(LEADER, FAKE)
+    played.hear(LEADER, said(), heartbeat())
+    assert counts(played)
+
+
 def test_a_note_for_another_directory_of_this_node_is_none() -> None:
     played = empty()
     played.hear(OTHER, noted(played))

@@ -2,16 +2,17 @@
 
 import errno
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from raftsman.raft import messages as m
 from raftsman.raft import participant as under_test
+from raftsman.raft.elections import Elections
 from raftsman.raft.participant import DISK_RETRY_S
 from raftsman.raft.waiting import DEADLINE_S, Answer
 from tests.harness.simulated_disk import Operation
-from tests.harness.steps import Node, Steps
+from tests.harness.steps import ELECTION_TIMEOUT_S, Node, Steps
 from tests.unit.stepping import FAKE, alone, append, entry
 
 FIVE = ("alpha", "beta", "delta", "gamma", "omega")
@@ -158,6 +159,17 @@ def test_an_empty_node_that_is_asked_to_take_over_does_not() -> None:
     world.run(2.0)
     assert (joining.core.term, joining.core.leads) == (term, False)
     assert world.leader() is leader
+
+
+def test_a_round_of_pre_votes_takes_as_long_as_an_election_by_chance() -> None:
+    world = Steps(FIVE, elections=lambda _: cast("Elections", None))  # The participant's own, as a process has them.
+    world.start("alpha")
+    elections = world.nodes["alpha"].participant._talk.elections
+    assert (elections.members, elections.loyal_for_s) == (len(FIVE), ELECTION_TIMEOUT_S[0])
+    rounds = [elections.round_s() for _ in range(200)]
+    low_s, high_s = ELECTION_TIMEOUT_S
+    assert low_s <= min(rounds) < low_s + 0.05
+    assert high_s - 0.05 < max(rounds) <= high_s
 
 
 # --- when there is work -----------------------------------------------------------------------
