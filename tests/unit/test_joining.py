@@ -110,8 +110,8 @@ def test_what_a_leader_said_before_it_noted_the_directory_does_not_count() -> No
 def test_a_leader_of_a_term_in_which_the_lost_directory_may_have_acted_is_not_enough() -> None:
     played = empty()
     core = played.node.participant.core
-    played.hear(LEADER, noted(played))
     played.hear(OTHER, noted(played, TERM + 2), noted(played, TERM + 1))
+    played.hear(LEADER, noted(played))
     assert core.term == TERM + 2, "the highest that was noted, whatever came later"
     said_to_leader = played.hear(LEADER, first_entry())
     assert not counts(played)
@@ -182,3 +182,28 @@ def test_what_a_lost_directory_said_is_forgotten_before_that_is_noted(*, leads: 
     else:
         played.wait(0.1)
         assert not core.stands, "its willingness is gone"
+
+
+def test_what_a_member_says_of_itself_again_forgets_nothing() -> None:
+    played = alone(Steps(), leads=True)
+    participant, peer = played.node.participant, played.others[0]
+    core, identity = participant.core, participant.identity
+    last = played.node.journal.last_index
+    played.wait(0.06)
+    played.hear(peer, m.Ack(term=core.term, seq=participant._talk.seq, next_index=last + 1, success=True))
+    again = m.Status(
+        stage=MEMBER, cluster_id=identity.cluster_id, incarnation=FAKE, founding=dict(identity.founding), disk_full=True
+    )
+    assert not [each for each in played.hear(peer, again) if isinstance(each, m.Noted)]
+    assert (core.match_index(peer), participant.peers[peer].counted) == (last, True)
+    assert participant.peers[peer].disk_full
+
+
+def test_what_is_said_for_another_directory_than_the_hello_named_is_not_taken() -> None:
+    played = alone(Steps())
+    participant, peer = played.node.participant, played.others[0]
+    participant.peers[peer].counted = False
+    participant.received(peer, m.Status(stage=MEMBER, cluster_id="", incarnation="0" * 16, founding={}))
+    participant._take_inbox(played.world.now)
+    assert [name for _, name, _ in played.world.closed] == [peer]
+    assert not participant.peers[peer].counted
