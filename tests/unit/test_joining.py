@@ -203,7 +203,7 @@ def test_what_is_said_for_another_directory_than_the_hello_named_is_not_taken() 
     played = alone(Steps())
     participant, peer = played.node.participant, played.others[0]
     participant.peers[peer].counted = False
-    participant.received(peer, m.Status(stage=MEMBER, cluster_id="", incarnation="0" * 16, founding={}))
-    participant._take_inbox(played.world.now)
+    other = m.Status(stage=MEMBER, cluster_id="", incarnation="0" * 16, founding={})
+    participant._joining.on_status(participant.peers[peer], other)
     assert [name for _, name, _ in played.world.closed] == [peer]
     assert not participant.peers[peer].counted

@@ -160,6 +160,18 @@ def test_a_full_journal_says_so_until_something_was_written() -> None:
     assert not journal.full
 
 
+@pytest.mark.parametrize("size", [0, 1, HEADER_BYTES - 1, HEADER_BYTES, SEGMENT_BYTES - 1])
+def test_a_segment_that_is_too_short_is_refused_at_its_end(size: int) -> None:
+    disk = new_disk()
+    filled(disk, 3).abandon()
+    content = disk.content(FIRST)
+    disk.create(FIRST).write_at(0, content[:size])
+    disk.kill()
+    with pytest.raises(JournalDamaged) as caught:
+        opened(disk)
+    assert (caught.value.file, caught.value.offset) == (f"disk/{FIRST}", size)
+
+
 # --- what is written --------------------------------------------------------------------------
 
 

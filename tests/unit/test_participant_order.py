@@ -162,9 +162,11 @@ def test_a_long_log_is_applied_without_a_rest(monkeypatch: pytest.MonkeyPatch) -
     world.start(name)
     participant, waited = world.nodes[name].participant, 0
     participant.tick()  # It takes note of its links.
+    commit = participant.core.commit_index
     while participant.core.applied_index < participant.core.commit_index:
         assert participant.hurried
         participant.tick()
+        assert participant.core.commit_index == commit, "what is committed is not forgotten meanwhile"
         waited += 1
     assert waited >= 2
 

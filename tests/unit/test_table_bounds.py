@@ -3,7 +3,17 @@
 import pytest
 
 from raftsman.raft import limits
-from raftsman.raft.commands import Accepted, Command, Entry, MemberJoined, MemberUpdated, Refused, Retry, Submit
+from raftsman.raft.commands import (
+    Accepted,
+    Barrier,
+    Command,
+    Entry,
+    MemberJoined,
+    MemberUpdated,
+    Refused,
+    Retry,
+    Submit,
+)
 from raftsman.raft.records import Instant, Member, MemberContext, NodeId, TaskId
 from raftsman.raft.submission_rules import is_known
 from raftsman.raft.table import TaskTable
@@ -97,3 +107,12 @@ def test_a_table_keeps_its_results_through_a_restore() -> None:
     assert twin.results == table.results
     assert twin.apply(entry, 2) == (Accepted(), ())
     assert twin.first_index(entry) == 1
+
+
+def test_the_newest_results_stay_however_old_they_are() -> None:
+    table = TaskTable()
+    for number in range(limits.RESULTS_ALWAYS + 5):
+        table.apply(Entry(command_id=f"c{number}", command=Barrier(), at=Instant(0)), table.index + 1)
+    table.apply(Entry(command_id="late", command=Barrier(), at=Instant(limits.RESULT_MS)), table.index + 1)
+    assert len(table.results) == limits.RESULTS_ALWAYS
+    assert next(iter(table.results)) == "c6"
