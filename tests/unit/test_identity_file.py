@@ -72,7 +72,7 @@ def test_what_fails_leaves_no_file_open_and_the_old_one_in_its_place(
         ([1, 2], "not understood"),
         ({**FIELDS, "extra": 1}, "not understood"),
         ({**FIELDS, "node": 7}, "not understood"),
-        ({**FIELDS, "stage": "observer"}, "a stage 'observer', which a newer raftsman knows"),
+        ({**FIELDS, "stage": "observer"}, "not understood: a stage 'observer'"),
     ],
 )
 def test_what_nobody_wrote_is_refused_though_its_checksum_fits(value: object, words: str) -> None:

@@ -62,7 +62,7 @@ def test_room_that_cannot_be_reserved_leaves_no_file_open_and_is_told_once(caplo
         assert (journal.full, disk.open_files) == (False, 2)
     assert [record.message.partition(" for disk/")[0] for record in caplog.records] == [
         "no room while reserving 4608 bytes",
-        "there is room for the journal's next segment again",
+        "there is room for the journal's next segment again: this node accepts what is new",
     ]
 
 
