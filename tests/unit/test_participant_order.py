@@ -138,9 +138,8 @@ def test_many_entries_at_once_go_as_far_as_there_is_room_and_each_of_them_once()
     world.said.clear()
     for command in commands:
         world.propose(leader, command)
-    leader.participant.tick()
-    assert leader.participant.hurried, "there is more than it writes at a time"
-    leader.participant.tick()
+    for _ in range(2):  # It is more than a leader writes in one.
+        leader.participant.tick()
     for follower in followers:
         way = leader.participant._ports.way
         assert UNSENT_BYTES < way.unsent_bytes(follower.name) <= UNSENT_BYTES + (101 << 10)
