@@ -3,6 +3,8 @@
 import pytest
 
 from raftsman.raft import messages as m
+from raftsman.raft.limits import COMMAND_BYTES
+from raftsman.raft.peers import Broken
 from tests.harness.steps import ELECTION_TIMEOUT_S, Steps
 from tests.unit.stepping import FAKE, Alone, alone, append, entry
 
@@ -203,3 +205,44 @@ def test_a_complaint_rewinds_no_further_than_to_what_is_known_to_be_there() -> N
     complaint = m.Ack(term=core.term, seq=talk.seq, next_index=1, success=False, reset=True)
     talk.on_ack(participant.peers[peer], complaint)
     assert core.next_index(peer) == last + 1
+
+
+# --- two leaders, long entries, long transfers ------------------------------------------------
+
+
+def test_two_leaders_of_one_term_stop_the_node_that_hears_of_it() -> None:
+    played = alone(Steps(), leads=True)
+    core, journal = played.node.participant.core, played.node.journal
+    with pytest.raises(Broken, match="and so does this node"):
+        played.hear(played.others[0], append(core.term, 1, (journal.last_index, journal.last_term)))
+
+
+def test_the_longest_command_is_taken_and_a_byte_more_is_not() -> None:
+    played = alone(Steps())
+    core, journal = played.node.participant.core, played.node.journal
+    for surplus in (0, 1):
+        end = (journal.last_index, journal.last_term)
+        long = entry(core.term, bytes(COMMAND_BYTES + surplus))
+        played.hear(played.leader, append(core.term, 1 + surplus, end, long))
+        assert journal.last_index == end[0] + 1 - surplus
+        assert bool(played.world.closed) is bool(surplus)
+
+
+def test_whoever_hears_nothing_but_parts_of_a_snapshot_follows_who_sends_them() -> None:
+    played = alone(Steps())
+    participant, core = played.node.participant, played.node.participant.core
+    term = core.term + 1
+    part = m.Chunk(term=term, seq=1, index=99, index_term=term, offset=0, payload=b"?", last=False)
+    assert told(played.hear(played.leader, part), m.ChunkAck) == [m.ChunkAck(term=term, seq=1, index=99, received=1)]
+    assert (core.term, core.leader, participant.standing().leader) == (term, played.leader, played.leader)
+
+
+def test_who_was_willing_before_a_leader_was_heard_is_asked_again() -> None:
+    played = alone(Steps())
+    core, journal = played.node.participant.core, played.node.journal
+    played.wait(LONGEST_S + 0.1)
+    played.hear(played.leader, append(core.term, 1, (journal.last_index, journal.last_term)))
+    played.hear(played.others[0], m.PreVote(term=core.term, asked=core.term + 1, granted=True))
+    said = played.wait(LONGEST_S + 0.1)
+    assert [each for _, each in said if isinstance(each, m.AskPreVote)]
+    assert not core.stands

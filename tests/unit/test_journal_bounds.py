@@ -199,6 +199,17 @@ def test_a_commit_index_alone_is_written_when_it_is_asked_for() -> None:
     assert opened(disk).commit_index == 2
 
 
+def test_a_commit_index_is_written_no_further_than_the_entries_go() -> None:
+    """It is a hint; a journal that ended before what it says is committed would be refused."""
+    disk = new_disk()
+    journal = filled(disk, 2)
+    journal.set_commit(9)
+    assert journal.sync(also_commit=True)
+    disk.kill()
+    again = opened(disk)
+    assert (again.commit_index, again.last_index) == (2, 2)
+
+
 def test_what_a_reset_replaced_does_not_come_back_where_older_segments_are_gone() -> None:
     disk = new_disk()
     put_segment(disk, 7, Meta(term=3), Reset(95, 2), entry(95, 3), follows=(90, 2))

@@ -7,6 +7,7 @@ from raftsman.raft import messages as m
 from raftsman.raft.peers import UNSENT_BYTES
 from raftsman.raft.waiting import Answer
 from tests.harness.steps import Node, Steps
+from tests.unit.stepping import alone
 
 
 def started() -> Steps:
@@ -76,6 +77,25 @@ def test_a_leaders_entries_leave_before_its_own_sync_and_its_answers_behind_it()
     leader.participant.tick()
     assert seen == [("write", 2), ("sync", 2)]
     assert answers == []
+
+
+def test_what_may_leave_before_the_sync_leaves_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = started()
+    leader = world.leader()
+    order: list[str] = []
+    leader.disk.before = lambda operation: order.append(operation.kind)
+    monkeypatch.setattr(type(leader.participant._ports.way), "flush", lambda _way: order.append("flush"))
+    world.propose(leader, b"one")
+    leader.participant.tick()
+    assert order == ["flush", "write", "sync", "flush"]
+
+
+def test_whoever_asked_a_leader_that_is_deposed_is_told_so() -> None:
+    played = alone(Steps(), leads=True)
+    core, peer = played.node.participant.core, played.others[0]
+    assert not [each for each in played.hear(peer, m.AskRead(number=7)) if isinstance(each, m.Read)]
+    said = played.hear(peer, m.Vote(term=core.term + 5, granted=False))
+    assert [each for each in said if isinstance(each, m.Read)] == [m.Read(number=7, index=0)]
 
 
 def test_what_a_majority_has_is_told_in_the_tick_in_which_the_leader_hears_of_it() -> None:

@@ -116,3 +116,11 @@ def test_the_newest_results_stay_however_old_they_are() -> None:
     table.apply(Entry(command_id="late", command=Barrier(), at=Instant(limits.RESULT_MS)), table.index + 1)
     assert len(table.results) == limits.RESULTS_ALWAYS
     assert next(iter(table.results)) == "c6"
+
+
+def test_results_that_are_young_all_stay_whatever_the_instant_is() -> None:
+    table, now = TaskTable(), 9 * limits.RESULT_MS
+    for number in range(limits.RESULTS_ALWAYS + 5):
+        table.apply(Entry(command_id=f"c{number}", command=Barrier(), at=Instant(now)), table.index + 1)
+    table.apply(Entry(command_id="late", command=Barrier(), at=Instant(now + limits.RESULT_MS - 1)), table.index + 1)
+    assert len(table.results) == limits.RESULTS_ALWAYS + 6
