@@ -22,7 +22,7 @@ from raftsman.node.http.answers import (
     task_response,
     was_seen,
 )
-from raftsman.node.http.problems import invalid_parameter
+from raftsman.node.http.problems import Problem, invalid_parameter
 from raftsman.node.http.site import (
     instant_of,
     int_parameter,
@@ -62,6 +62,8 @@ async def get_task(request: web.Request) -> web.Response:
     if wait_s and find_task(site, task_id).index <= seen:
         await site.feed.wait_for_task(task_id, wait_s)
     task, at = site.replica.read(lambda table: (task_in(table, task_id), table.index))
+    if at < seen:  # Another node has shown more: an older state would take that back.
+        raise Problem("not-ready", f"this node has applied {at} entries, not yet {seen}")
     if was_seen(seen_tags, task):
         return web.Response(status=304, headers={"ETag": etag_of(task), **as_of(at)})
     return task_response(site, task_id, status=200)

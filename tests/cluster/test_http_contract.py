@@ -108,6 +108,15 @@ def test_a_long_poll_without_a_change_ends_as_it_was(node: NodeProcess, task_id:
     assert get(node, f"/v1/tasks/{task_id}?index={task['index'] - 1}&wait=30s").status == 200  # Seen less: at once.
 
 
+def test_a_long_poll_from_an_index_that_this_node_has_not_reached_shows_no_older_state(
+    node: NodeProcess, task_id: str
+) -> None:
+    index = submit(node, task_id)["index"] + 1_000_000
+    answer = get(node, f"/v1/tasks/{task_id}?index={index}&wait=300ms")
+    check_problem(answer, 503, "not-ready")
+    assert f"not yet {index}" in answer.json["detail"]
+
+
 def test_a_reading_can_be_asked_for_that_is_as_new_as_the_log(group: NodeGroup, task_id: str) -> None:
     index = submit(group.leader(), task_id)["index"]
     for each in group.running():
