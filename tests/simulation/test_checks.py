@@ -8,12 +8,15 @@ import pytest
 
 from raftsman.raft import codec
 from raftsman.raft.commands import Accepted, Barrier, Entry
+from raftsman.raft.journal import Journal
 from raftsman.raft.lifecycle import State
 from raftsman.raft.messages import Ack, AskVote, Vote
 from raftsman.raft.records import Change, Instant, TaskId
 from raftsman.raft.table import TaskTable
 from raftsman.raft.waiting import Answer
 from tests.simulation.checks import MAX_OPEN_FILES, MAX_UNDER_WAY, MAX_WAITING, Checks, Proposal, Violation
+from tests.simulation.watched import watched_journal
+from tests.unit.journals import at_once, entry, new_disk
 
 
 @dataclass(slots=True)
@@ -203,3 +206,24 @@ def test_what_keeps_the_promises_is_let_through() -> None:
     checks.changed(2, [change(State.QUEUED, State.RUNNING)], TaskTable())
     checks.read("alpha", 3, 3, 3)
     checks.counted("alpha", waiting=10, open_files=3, under_way=20)
+
+
+@pytest.mark.parametrize(
+    ("last", "term", "kept"),
+    [(5, 2, False), (5, 1, True), (12, 2, True)],
+    ids=["a snapshot that contradicts it takes it back", "one that agrees does not", "nor does one that goes further"],
+)
+def test_what_a_snapshot_takes_the_place_of_is_promised_unless_it_contradicts_it(
+    last: int, term: int, kept: bool
+) -> None:
+    checks = Checks()
+    disk = new_disk()
+    watched = watched_journal(Journal, "alpha", "disk", checks)
+    journal = watched.open(disk, snapshot_index=0, background=at_once, new_salt=lambda: 1)
+    for index in range(1, 10):
+        journal.append(*entry(index))
+    checks.said("alpha", "disk", "beta", Ack(term=1, seq=1, next_index=10, success=True))
+    journal.reset(last - 2, 0)
+    journal.append(*entry(last - 1, term))
+    journal.append(*entry(last, term))
+    assert checks.promised["disk"] == (9 if kept else 5)
