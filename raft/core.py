@@ -69,9 +69,9 @@ def missing_names() -> list[str]:
 
 
 _FOLLOWER, _CANDIDATE, _LEADER = (
-    stock._RAFT_STATE.FOLLOWER,  # noqa: SLF001
-    stock._RAFT_STATE.CANDIDATE,  # noqa: SLF001
-    stock._RAFT_STATE.LEADER,  # noqa: SLF001
+    stock._RAFT_STATE.FOLLOWER,  # noqa: SLF001 — the core has no other.
+    stock._RAFT_STATE.CANDIDATE,  # noqa: SLF001 — the core has no other.
+    stock._RAFT_STATE.LEADER,  # noqa: SLF001 — the core has no other.
 )
 
 if missing_names():
@@ -128,10 +128,10 @@ class _NoSerializer:
 
     def __init__(self, *_: object) -> None: ...
 
-    def cancelTransmisstion(self, _node: Node) -> None:  # noqa: N802
+    def cancelTransmisstion(self, _node: Node) -> None:  # noqa: N802 — the core's name.
         """Forget nothing; the name is pysyncobj's."""
 
-    def getTransmissionData(self, _node: Node) -> NoReturn:  # noqa: N802
+    def getTransmissionData(self, _node: Node) -> NoReturn:  # noqa: N802 — the core's name.
         """Fail: a peer that needs a snapshot is muted before the core sends."""
         raise AssertionError("pysyncobj tried to send a dump")
 
@@ -210,11 +210,11 @@ class Core(SyncObj):
     def deliver(self, peer: str, message: Mapping[str, Any]) -> None:
         """Hand the core a message of *peer*."""
         _PORTS.set(self._ports)
-        self._outlet._onMessageReceived(self._members[peer], message)  # noqa: SLF001
+        self._outlet._onMessageReceived(self._members[peer], message)  # noqa: SLF001 — the core has no other.
 
     def connect(self, peer: str, *, connected: bool) -> None:
         """Say whether the core should send to *peer*."""
-        tell = self._outlet._onNodeConnected if connected else self._outlet._onNodeDisconnected  # noqa: SLF001
+        tell = self._outlet._onNodeConnected if connected else self._outlet._onNodeDisconnected  # noqa: SLF001 — the core has no other.
         tell(self._members[peer])
 
     def append(self, commands: Sequence[bytes]) -> None:
@@ -308,7 +308,7 @@ class Core(SyncObj):
 
     # --- what is replaced inside ---
 
-    def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802
+    def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802 — the core's name.
         committed, applied = self.commit_index, self.applied_index
         if committed <= applied:
             return False
@@ -324,15 +324,15 @@ class Core(SyncObj):
             self._SyncObj__raftCommitIndex, self._committed = committed, 0
         return False  # Stock sends at once where it does not batch.
 
-    def _SyncObj__doApplyCommand(self, command: bytes) -> None:  # noqa: N802
+    def _SyncObj__doApplyCommand(self, command: bytes) -> None:  # noqa: N802 — the core's name.
         self._ports.apply(command, self.applied_index + 1)
 
-    def _SyncObj__parseChangeClusterRequest(self, _command: bytes) -> None:  # noqa: N802
+    def _SyncObj__parseChangeClusterRequest(self, _command: bytes) -> None:  # noqa: N802 — the core's name.
         """Find no change of members in a command: stock unpickles them."""
 
-    def _SyncObj__connectedToAnyone(self) -> bool:  # noqa: N802
+    def _SyncObj__connectedToAnyone(self) -> bool:  # noqa: N802 — the core's name.
         """Decide whether an election may begin: it is the last thing that stock asks before one does."""
         return self._ports.may_stand()
 
-    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802 — the core's name.
         """Compact nothing here: ``participant`` says when."""

@@ -316,36 +316,36 @@ class CoreJournal:
         self.journal.append(*before)
         self.journal.append(*last)
 
-    def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803
+    def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803 — the core's name.
         """Drop the entries from a position on."""
         if entryFrom < len(self):
             self.journal.truncate(self.journal.first_index + entryFrom)
 
-    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803
+    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803 — the core's name.
         """Let go of the entries before a position, which a snapshot holds."""
         self.journal.trim(self.journal.first_index + entryTo - 1)
 
-    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803 — the core's name.
         """Remember the commit index."""
         self.journal.set_commit(raftCommitIndex)
 
-    def getRaftCommitIndex(self) -> int:  # noqa: N802
+    def getRaftCommitIndex(self) -> int:  # noqa: N802 — the core's name.
         """Return the commit index; the core counts its first entry as committed."""
         return max(1, self.journal.commit_index)
 
-    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803 — the core's name.
         """Remember term and vote; the tick's sync comes before the messages that speak of them."""
         self.journal.set_vote(term, votedForNodeId)
 
-    def getCurrentTerm(self) -> int:  # noqa: N802
+    def getCurrentTerm(self) -> int:  # noqa: N802 — the core's name.
         """Return the term."""
         return self.journal.term
 
-    def getVotedForNodeId(self) -> str | None:  # noqa: N802
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802 — the core's name.
         """Return the vote."""
         return self.journal.vote
 
-    def onOneSecondTimer(self) -> None:  # noqa: N802
+    def onOneSecondTimer(self) -> None:  # noqa: N802 — the core's name.
         """Let the journal look after its room."""
         self.journal.tick()
 

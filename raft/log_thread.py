@@ -112,7 +112,7 @@ class LogThread:
         try:
             for work in calls:
                 work()
-        except Exception as error:  # noqa: BLE001 The outermost frame of what other threads want.
+        except Exception as error:  # noqa: BLE001 — the outermost frame of what other threads want.
             self._fail(error)
         self._tick_soon()
 
@@ -127,7 +127,7 @@ class LogThread:
             return
         try:
             self.participant.tick()
-        except Exception as error:  # noqa: BLE001 The outermost frame of the loop.
+        except Exception as error:  # noqa: BLE001 — the outermost frame of the loop.
             self._fail(error)
             return
         if self.participant.hurried:
@@ -170,7 +170,7 @@ class LogThread:
         self._stopping = asyncio.Event()
         try:
             await self._transport.start(self)
-        except Exception as error:  # noqa: BLE001 Whoever waits in ``start`` gets it.
+        except Exception as error:  # noqa: BLE001 — whoever waits in ``start`` gets it.
             self._started.set_exception(error)
             return
         self._started.set_result(None)

@@ -22,6 +22,6 @@ def reader(kind: type[S]) -> Callable[[object], S]:
     msgspec.msgpack.Decoder(kind)  # For its effect on *kind* alone: it stays worked out.
 
     def read(value: object) -> S:
-        return msgspec.convert(value, kind, builtin_types=(bytes,))  # noqa: TID251 The one place where it is prepared.
+        return msgspec.convert(value, kind, builtin_types=(bytes,))  # noqa: TID251 — the one place where it is prepared.
 
     return read

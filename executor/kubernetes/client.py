@@ -149,7 +149,7 @@ class KubernetesJobs:
         except (NotFound, Conflict):
             return None
         except Denied as error:
-            if error.status == 422 and "uid" in error.message.lower():
+            if error.status == 422 and "metadata.uid" in error.message:
                 return None
             raise
 

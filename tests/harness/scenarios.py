@@ -131,7 +131,7 @@ def _build(kind: type[Command], fields: Mapping[str, Any]) -> Command:
 
 def _from_text(fields: Mapping[str, Any], kind: type[R]) -> R:
     """Return the record; its numbers may be texts."""
-    return msgspec.convert(fields, kind, strict=False, builtin_types=(bytes,))  # noqa: TID251 One thread reads.
+    return msgspec.convert(fields, kind, strict=False, builtin_types=(bytes,))  # noqa: TID251 — one thread reads.
 
 
 def _as_written(fields: dict[str, Any]) -> dict[str, Any]:

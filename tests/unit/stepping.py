@@ -1,4 +1,4 @@
-"""A node by itself, with the rest of its cluster played by the test, for rules about single messages."""
+"""Clusters to begin with: one that works, and a node by itself whose others the test plays, message by message."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,15 @@ from raftsman.raft.founding import MEMBER
 from tests.harness.steps import NAMES, Node, Steps
 
 FAKE = "ffffffffffffffff"
+
+
+def started(*names: str) -> Steps:
+    """Return a whole cluster, of three unless they are named, whose leader everybody has heard."""
+    world = Steps(names or NAMES)
+    world.start()
+    world.leader()
+    world.run(0.2)
+    return world
 
 
 def entry(term: int, command: bytes) -> tuple[int, bytes]:

@@ -8,6 +8,7 @@ from raftsman.raft.messages import AskPreVote, TimeoutNow
 from raftsman.raft.waiting import Answer
 from tests.harness.simulated_disk import Operation
 from tests.harness.steps import Node, Steps
+from tests.unit.stepping import started
 
 COMMAND = b"x" * 2000
 SEGMENT_COMMANDS = 33  # Of ``Steps``' 64 KiB.
@@ -17,14 +18,6 @@ def no_new_segment(operation: Operation) -> None:
     """Let what is reserved be written still."""
     if operation.kind == "create" and operation.name in ("journal.spare", "journal.next"):
         raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def started() -> Steps:
-    world = Steps()
-    world.start()
-    world.leader()
-    world.run(0.2)
-    return world
 
 
 def run_out_of_room(world: Steps, *nodes: Node) -> None:

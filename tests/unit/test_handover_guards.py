@@ -9,14 +9,7 @@ from raftsman.raft.handover import FOR_ROOM_REST_S, FOR_ROOM_WITHIN_S, REPEAT_S
 from raftsman.raft.waiting import Answer
 from tests.harness.simulated_disk import Operation
 from tests.harness.steps import Node, Steps
-
-
-def started() -> Steps:
-    world = Steps()
-    world.start()
-    world.leader()
-    world.run(0.2)
-    return world
+from tests.unit.stepping import started
 
 
 def unheard(message: m.Message) -> m.Message:

@@ -23,7 +23,7 @@ def test_a_full_disk_is_met_when_room_is_reserved_not_when_entries_are_written()
     journal = filled(disk, 1)
     disk.capacity_bytes = disk.used_bytes
     written = 1
-    with pytest.raises(DiskFull, match="no room while reserving"):  # noqa: PT012
+    with pytest.raises(DiskFull, match="no room while reserving"):  # noqa: PT012 — which write it is, is open.
         while written < 1000:
             journal.append(*entry(written + 1))
             journal.sync()

@@ -211,6 +211,13 @@ async def test_a_job_that_is_gone_or_another_one_is_not_released_and_a_refusal_i
         await bench.jobs.release_job("batch", "j", "u")
 
 
+async def test_a_policy_that_speaks_of_another_uid_is_a_refusal_of_the_release(bench: Bench) -> None:
+    policy = Answer(422, status_object(422, "Invalid", "ValidatingAdmissionPolicy 'roots' denied request: UID 0"))
+    bench.server.script("PATCH", JOB, policy)
+    with pytest.raises(Denied, match="UID 0"):
+        await bench.jobs.release_job("batch", "j", "u")
+
+
 async def test_the_ttl_of_another_job_is_left_alone_but_a_fault_of_ours_is_not_hidden(bench: Bench) -> None:
     other = Answer(422, status_object(422, "Invalid", "metadata.uid: Invalid value: field is immutable"))
     ours = Answer(422, status_object(422, "Invalid", "spec.ttlSecondsAfterFinished: must be non-negative"))

@@ -13,17 +13,9 @@ from raftsman.raft.participant import DISK_RETRY_S
 from raftsman.raft.waiting import DEADLINE_S, Answer
 from tests.harness.simulated_disk import Operation
 from tests.harness.steps import ELECTION_TIMEOUT_S, Node, Steps
-from tests.unit.stepping import FAKE, alone, append, entry
+from tests.unit.stepping import FAKE, alone, append, entry, started
 
 FIVE = ("alpha", "beta", "delta", "gamma", "omega")
-
-
-def started(*names: str) -> Steps:
-    world = Steps(names) if names else Steps()
-    world.start()
-    world.leader()
-    world.run(0.2)
-    return world
 
 
 def asked_to_read(node: Node) -> list[tuple[Answer, Any]]:

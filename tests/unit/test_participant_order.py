@@ -7,15 +7,7 @@ from raftsman.raft import messages as m
 from raftsman.raft.peers import UNSENT_BYTES
 from raftsman.raft.waiting import Answer
 from tests.harness.steps import Node, Steps
-from tests.unit.stepping import alone
-
-
-def started() -> Steps:
-    world = Steps()
-    world.start()
-    world.leader()
-    world.run(0.2)
-    return world
+from tests.unit.stepping import alone, started
 
 
 def complaints(world: Steps) -> list[m.Ack]:

@@ -9,7 +9,7 @@ from tests.harness.tables import submit, table_of
 NOBODY = Cancel(task_id=TaskId("nobody"))
 
 
-def say(table: TaskTable, command_id: str, at: int, command: Command = Barrier()) -> Verdict:  # noqa: B008
+def say(table: TaskTable, command_id: str, at: int, command: Command = Barrier()) -> Verdict:  # noqa: B008 — frozen.
     verdict, _ = table.apply(Entry(command_id=command_id, command=command, at=Instant(at)), table.index + 1)
     return verdict
 
