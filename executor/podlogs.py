@@ -4,7 +4,8 @@ The end of a log stream says nothing: a cut connection looks the same as the end
 resumed as long as the container runs, and read once more when it does not. When the Pod is gone before that, as after
 every deletion, a stream that had just ended by itself was the whole: one that was cut at that very moment would look
 the same, but for a line without its end. Kubernetes resumes at a whole second,
-so the lines read before come again; ``_Place`` knows them by time and number. What becomes of the lines is up to
+so the lines read before come again; ``_Place`` knows them by time and number. A kubelet that fails behind its 200 says
+so where the next line would be, and that is no output: ``_complaint`` knows it. What becomes of the lines is up to
 ``output``; whether the container runs is known to the caller, who sees its Pod.
 """
 
@@ -29,6 +30,13 @@ FINAL_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 2.0)  # Between last reads that fail: a re
 
 _STAMP_CHARS = 35  # 2006-01-02T15:04:05.999999999+07:00
 _TORN_STAMP = re.compile(rb"[0-9TZ:.+-]{1,%d}" % _STAMP_CHARS)
+
+_COMPLAINT_BYTES = 512  # The longest one names a path twice.
+_COMPLAINT = re.compile(  # Of kubelets up to 1.34: kuberuntime_container.go, and logs.go of the CRI client.
+    rb"unable to retrieve container logs for |rpc error: code = |failed to (try resolving symlinks|open log file"
+    rb"|create fsnotify watcher|watch directory|read log file|get parse function)"
+)
+_NO_LOG_ANY_MORE = re.compile(r"unable to retrieve container logs for |: no such file or directory$|code = NotFound")
 
 Sleep = Callable[[float], Awaitable[object]]
 
@@ -64,7 +72,7 @@ async def _follow(log: "_ContainerLog", running: Callable[[], bool], sleep: Slee
         came = await _read_in_turn(log, running)
         if came.error is not None and log.is_gone(came.error):
             return came.error
-        if came.something:
+        if came.something and not isinstance(came.error, _Complaint):
             pause_s = FIRST_PAUSE_S
         await _pause(max(pause_s, _least_pause_s(came.error)), running, sleep)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -107,6 +115,10 @@ async def _read_the_rest(log: "_ContainerLog", sleep: Sleep) -> KubernetesError 
     return came.error or log.doubt(came)
 
 
+class _Complaint(Unreachable):
+    """The kubelet said why it cannot read the log, or not any further."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Came:
     """What one read brought."""
@@ -130,6 +142,20 @@ class _RawLine:
         at = stamp[: _STAMP_CHARS + 1].decode("ascii", errors="replace")
         ns = nanoseconds(at)
         return cls("", None, raw, beyond_bytes) if ns is None else cls(at, ns, text, beyond_bytes)
+
+
+def _complaint(raw: bytes, *, stamped: bool) -> _Complaint | None:
+    """Return what the kubelet said in *raw*, the end of a stream that has no line end; None when a container wrote it.
+
+    A kubelet has sent its 200 before it asks for the container and opens its log, so an error can only follow what it
+    has sent: without a line end, and without the timestamp that it puts before what containers write. A server that
+    puts none (*stamped* is false as long as there was none) is believed to complain in a kubelet's words only.
+    """
+    if not raw or _TORN_STAMP.fullmatch(raw) or _RawLine.of(raw, 0).ns is not None:
+        return None
+    if not stamped and _COMPLAINT.match(raw) is None:
+        return None
+    return _Complaint(f"the kubelet says: {raw[:_COMPLAINT_BYTES].decode(errors='replace')}")
 
 
 class _ContainerLog:
@@ -156,7 +182,7 @@ class _ContainerLog:
         """Read on from the place that was reached, to the end of the stream."""
         lines, gate = _Splitter(), self._place.gate()
         self.has_begun = False
-        something, error = False, None
+        size_bytes, error, came_to_end = 0, None, False
         loop = asyncio.get_running_loop()
         try:
             stream = self._jobs.read_log(*self._source, since=self._place.since, follow=follow)
@@ -164,30 +190,38 @@ class _ContainerLog:
                 async for chunk in chunks:
                     self.has_begun = True
                     idle.reschedule(loop.time() + self._idle_s)
-                    something = something or bool(chunk)
+                    size_bytes += len(chunk)
                     self._keep_new(gate, lines.feed(chunk))
-            self._came_to_end = True
+            came_to_end = True
         except KubernetesError as caught:
             error = caught
-            self._came_to_end = self._came_to_end and self._has_gone(caught)
         except TimeoutError:
-            self._came_to_end = False
             silent_is_normal = follow and self.has_begun
             error = None if silent_is_normal else Unreachable(f"no answer within {self._idle_s:.0f} s")
-        self._remember_unended(gate, lines)
-        self._empty_reads += not something and error is None
-        return _Came(something, error)
+        unended, beyond_bytes = lines.take()
+        if came_to_end and (complaint := _complaint(unended, stamped=bool(self._place.at))) is not None:
+            size_bytes -= len(unended)
+            error, unended, came_to_end = complaint, b"", False
+        self._remember_unended(gate, unended, beyond_bytes)
+        if error is None or not self._has_gone(error):
+            self._came_to_end = came_to_end
+        self._empty_reads += not size_bytes and error is None
+        return _Came(size_bytes > 0, error)
 
     def is_gone(self, error: KubernetesError) -> bool:
         """Whether the Pod no longer exists. A 404 that names something else is the kubelet's, or its node's."""
         return isinstance(error, NotFound) and f'"{self._source[1]}"' in error.message
 
     def _has_gone(self, error: KubernetesError) -> bool:
-        """Whether there is nothing to read any more: the Pod is gone, or its container is (400, "is terminated")."""
+        """Whether there is nothing to read any more: Pod, container (400, "is terminated") or log is gone."""
+        if isinstance(error, _Complaint):
+            return _NO_LOG_ANY_MORE.search(error.message) is not None
         return self.is_gone(error) or (isinstance(error, Denied) and error.status == 400)
 
     def is_settled_by(self, came: _Came) -> bool:
         """Whether another last read would bring nothing new."""
+        if came.error is not None and self._was_whole and self._has_gone(came.error):
+            return True
         if came.error is not None:
             return self.is_gone(came.error) or (isinstance(came.error, Denied) and not isinstance(came.error, NotFound))
         return came.something or (not self._place.passed_lines and self._empty_reads > 1)
@@ -198,9 +232,13 @@ class _ContainerLog:
             return None
         return Unreachable("the log came back empty, although lines of it had been read")
 
+    @property
+    def _was_whole(self) -> bool:
+        return self._came_to_end and self._unended is None
+
     def finish(self, error: KubernetesError | None) -> None:
         """End the output, complete unless *error* says what was in the way."""
-        was_whole = self._came_to_end and self._unended is None
+        was_whole = self._was_whole
         if self._unended is not None:
             self._keep(self._unended)
         if error is None or (was_whole and self._has_gone(error)):
@@ -222,9 +260,8 @@ class _ContainerLog:
         self._output.append(at, STREAM, line.text, beyond_bytes=line.beyond_bytes)
         self._place.advance(at, line.ns)
 
-    def _remember_unended(self, gate: "_Gate", lines: "_Splitter") -> None:
+    def _remember_unended(self, gate: "_Gate", raw: bytes, beyond_bytes: int) -> None:
         """Hold a last line without its end back: when the stream was cut in it, it comes again as a whole."""
-        raw, beyond_bytes = lines.take()
         if not raw or _TORN_STAMP.fullmatch(raw):
             return
         line = _RawLine.of(raw, beyond_bytes)

@@ -21,6 +21,10 @@ S5 = "2026-01-02T03:04:05"
 REFUSED = Unreachable("dial tcp 10.0.0.1:10250: connect: connection refused", status=500)
 NODE_NOT_FOUND = NotFound('nodes "kube-3" not found', status=404)
 POD_NOT_FOUND = NotFound('pods "task-t-1-abcde" not found', status=404)
+NO_CONTAINER = b"unable to retrieve container logs for containerd://0deae4d2951810af"
+NO_FILE = b'failed to try resolving symlinks in path "/pods/0.log": lstat /pods/0.log: no such file or directory'
+NO_WATCHER = b"failed to create fsnotify watcher: too many open files"
+NO_RUNTIME = b'rpc error: code = Unavailable desc = connection error: desc = "transport: error while dialing"'
 WAITING = Denied('container "task" is waiting to start: ContainerCreating', status=400)
 
 Step = bytes | KubernetesError
@@ -414,6 +418,50 @@ async def test_between_the_end_of_a_container_and_that_of_its_pod_its_log_is_gon
     removed = Denied('container "task" in pod "task-t-1-abcde" is terminated', status=400)
     assert end_of(await captured(ScriptedLog([[ABC], [removed], [POD_NOT_FOUND]]), follows=99)) == End("complete", "")
     assert end_of(await captured(ScriptedLog([[ABC], [removed]]), follows=1)) == End("complete", "")
+
+
+@pytest.mark.parametrize("complaint", [NO_CONTAINER, NO_FILE])
+@pytest.mark.parametrize(("came", "lines"), [([ABC], ["a", "b", "c"]), ([], [])], ids=["lines", "nothing"])
+async def test_a_kubelet_that_has_removed_the_log_says_so_and_that_is_no_line(
+    came: Read, lines: list[str], complaint: bytes
+) -> None:
+    """Seen in a cancelled task's output: the container is gone a moment before its Pod is."""
+    log = ScriptedLog([came, [complaint]])
+    seen = await captured(log)
+    assert (lines_of(seen), end_of(seen)) == (lines, End("complete", ""))
+    assert len(log.asked) == 2
+    while_it_should_run = ScriptedLog([came, [complaint], [complaint], [POD_NOT_FOUND]])
+    seen = await captured(while_it_should_run, follows=99)
+    assert (lines_of(seen), end_of(seen)) == (lines, End("complete", ""))
+
+
+@pytest.mark.parametrize("complaint", [NO_CONTAINER, NO_FILE, NO_WATCHER, NO_RUNTIME])
+async def test_what_a_kubelet_says_in_place_of_a_log_is_the_reason_why_there_is_none(complaint: bytes) -> None:
+    log = ScriptedLog([[complaint[:9], complaint[9:]]] * 99)
+    seen = await captured(log)
+    assert seen == [End("unavailable", f"it could not be read: the kubelet says: {complaint.decode()}")]
+    assert len(log.asked) == 2 + len(FINAL_PAUSES_S), "containerd may be about to start again"
+
+
+@pytest.mark.parametrize("complaint", [NO_WATCHER, NO_RUNTIME, b"something new"])
+async def test_what_a_kubelet_says_behind_the_lines_of_a_log_is_none_of_them(complaint: bytes) -> None:
+    seen = await captured(ScriptedLog([[ABC + complaint]] * 99))
+    assert lines_of(seen) == ["a", "b", "c"]
+    assert end_of(seen) == End("truncated", f"the end could not be read: the kubelet says: {complaint.decode()}")
+    recovered = await captured(ScriptedLog([[ABC + complaint], [ABC]]))
+    assert (lines_of(recovered), end_of(recovered)) == (["a", "b", "c"], End("complete", ""))
+
+
+async def test_a_kubelet_that_complains_again_and_again_is_asked_ever_more_slowly() -> None:
+    sleep = Sleeps()
+    await captured(ScriptedLog([*[[ABC + NO_WATCHER]] * 6, [ABC]]), follows=6, sleep=sleep)
+    assert sum(sleep.taken_s) == pytest.approx(0.1 + 0.2 + 0.4 + 0.8 + 1.6)
+
+
+@pytest.mark.parametrize("last", [b"no line end", b"failed to open the door"])
+async def test_a_last_line_of_a_log_without_any_timestamps_is_no_complaint(last: bytes) -> None:
+    seen = await captured(ScriptedLog([[b"a\n" + last]] * 2))
+    assert (lines_of(seen), end_of(seen)) == (["a", last.decode()], End("complete", ""))
 
 
 @pytest.mark.parametrize(
