@@ -166,6 +166,15 @@ class Target:
         """Return the watch events of everything with a Job's name since *version*."""
         return await self.watch(path, seconds=1, labelSelector=f"job-name={name}", resourceVersion=version)
 
+    async def events_about(self, uid: str, *reasons: str) -> list[Json]:
+        """Return the Events about an object when these reasons are among them: nobody waits for them to be written."""
+
+        async def look() -> list[Json] | None:
+            found = await self.client.list_events(self.namespace, uid)
+            return found if set(reasons) <= {event["reason"] for event in found} else None
+
+        return await until(look, f"events {', '.join(reasons)}")
+
     async def has_no_pods(self, name: str) -> bool:
         """Return whether no Pod carries the Job's name."""
         return not await self.pods_of(name)

@@ -339,7 +339,10 @@ async def kubectl(kube: Target, *words: str, document: Any = None) -> str:
 async def test_kubectl_creates_shows_follows_and_deletes(kube: Target, name: str) -> None:
     made = await kubectl(kube, "create", "-f", "-", document=manifest(name, "echo hello"))
     assert made == f"job.batch/{name} created\n"
-    await kube.ended(name)
+    job = await kube.ended(name)
+    pod = await kube.pod_of(name)
+    await kube.events_about(job["metadata"]["uid"], "SuccessfulCreate")
+    await kube.events_about(pod["metadata"]["uid"], "Started")
     assert await kubectl(kube, "logs", "-f", f"job/{name}") == "hello\n"
     header, row = (await kubectl(kube, "get", "job", name)).splitlines()
     assert header.split() == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"]
@@ -359,11 +362,13 @@ async def test_kubectl_creates_shows_follows_and_deletes(kube: Target, name: str
 
 async def test_kubectl_creates_jobs_without_a_file_and_deletes_pods(kube: Target, name: str) -> None:
     await kubectl(kube, "create", "job", name, "--image", "busybox:1.36", "--", "sleep", "60")
-    pod = (await kube.pod_of(name))["metadata"]["name"]
+    found = await kube.pod_of(name)
+    pod = found["metadata"]["name"]
     await kube.runs(name)
     _, row = (await kubectl(kube, "get", "pods", pod)).splitlines()
     assert row.split()[1:4] == ["1/1", "Running", "0"]
     assert (await kubectl(kube, "delete", "pod", pod, "--grace-period=1")).startswith(f'pod "{pod}" deleted')
+    await kube.events_about(found["metadata"]["uid"], "Killing")
     assert "Killing" in await kubectl(kube, "get", "events", "--field-selector", f"involvedObject.name={pod}")
     await kubectl(kube, "delete", "job", name)
 

@@ -165,7 +165,7 @@ async def test_a_pod_that_is_deleted_ends_in_its_grace_and_fails_its_job_afterwa
     last = events[-1]["object"]
     assert last["metadata"]["deletionGracePeriodSeconds"] == 0
     assert (last["status"]["phase"], terminated(last)["exitCode"]) == ("Failed", 7)
-    about = await kube.client.list_events(kube.namespace, pod["metadata"]["uid"])
+    about = await kube.events_about(pod["metadata"]["uid"], "Killing")
     assert "Stopping container task" in [event["message"] for event in about if event["reason"] == "Killing"]
 
 

@@ -194,8 +194,7 @@ async def test_an_image_that_cannot_be_pulled_is_told_first_in_full_then_in_the_
     assert then["message"].startswith('Back-off pulling image "registry.invalid/x:1": ErrImagePull: ')
     assert pod["status"]["phase"] == "Pending"
     assert told(pod)["Ready"] == ("False", "ContainersNotReady")
-    events = {each["reason"] for each in await kube.client.list_events(kube.namespace, pod["metadata"]["uid"])}
-    assert {"Scheduled", "Pulling", "Failed", "BackOff"} <= events
+    await kube.events_about(pod["metadata"]["uid"], "Scheduled", "Pulling", "Failed", "BackOff")
     await kube.delete(name, {"propagationPolicy": "Foreground"})
     await kube.is_gone(f"{kube.jobs}/{name}")
 
@@ -217,12 +216,8 @@ async def test_an_image_that_is_none_is_told_at_once(kube: Target, name: str) ->
 
 async def test_a_job_whose_service_account_is_missing_makes_no_pod_and_events_say_why(kube: Target, name: str) -> None:
     job = await kube.create(manifest(name, pod={"serviceAccountName": "nobody"}))
-
-    async def refusals() -> list[Json]:
-        events = await kube.client.list_events(kube.namespace, job["metadata"]["uid"])
-        return [event for event in events if event["reason"] == "FailedCreate"]
-
-    (event, *_) = await until(refusals, "an Event")
+    about = await kube.events_about(job["metadata"]["uid"], "FailedCreate")
+    event = next(event for event in about if event["reason"] == "FailedCreate")
     assert event["message"] == (
         f'Error creating: pods "{name}-" is forbidden: error looking up service account {kube.namespace}/nobody: '
         'serviceaccount "nobody" not found'
@@ -237,18 +232,12 @@ async def test_a_job_whose_service_account_is_missing_makes_no_pod_and_events_sa
 async def test_events_tell_the_life_of_a_pod(kube: Target, name: str) -> None:
     job = await kube.create(manifest(name, "true"))
     await kube.ended(name)
-
-    async def both() -> list[Json] | None:  # They are written beside the Job's status, and may come after it.
-        events = await kube.client.list_events(kube.namespace, job["metadata"]["uid"])
-        return events if {event["reason"] for event in events} == {"SuccessfulCreate", "Completed"} else None
-
-    about_job = await until(both, "both Events")
+    about_job = await kube.events_about(job["metadata"]["uid"], "SuccessfulCreate", "Completed")
+    assert {event["reason"] for event in about_job} == {"SuccessfulCreate", "Completed"}
     pod = await kube.pod_of(name)
     created = next(event for event in about_job if event["reason"] == "SuccessfulCreate")
     assert created["message"] == f"Created pod: {pod['metadata']['name']}"
-    about_pod = await kube.client.list_events(kube.namespace, pod["metadata"]["uid"])
-    reasons = [event["reason"] for event in about_pod]
-    assert {"Scheduled", "Pulled", "Created", "Started"} <= set(reasons)
+    about_pod = await kube.events_about(pod["metadata"]["uid"], "Scheduled", "Pulled", "Created", "Started")
     started = next(event for event in about_pod if event["reason"] == "Started")
     assert started["message"] == "Started container task"
     assert started["involvedObject"]["fieldPath"] == "spec.containers{task}"
