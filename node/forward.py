@@ -6,7 +6,7 @@ dies over a write, its successor is asked again, under the same id of the comman
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,7 +25,8 @@ ANSWER_TIMEOUT_S = 8.0
 LEADER_WAIT_S = 3.0
 """How long a request waits for a leader, or for the next one when that falls silent: several elections."""
 GRACE_S = 1.0
-"""What is left to a node that leads no more: it may be about to answer what it decided while it led."""
+"""What is left to a node that leads no more: it may be about to answer what it decided while it led. What may be asked
+again is asked again as soon as somebody else leads, and waits for no grace."""
 HANDED_ON_AT_ONCE = 100
 """Requests under way to leaders: a leader that hangs must not be given all that its cluster is asked."""
 TURN_WAIT_S = 3.0
@@ -108,11 +109,15 @@ class Forwarder:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LEADER_WAIT_S
+
+        def ask(url: str) -> Coroutine[None, None, Forwarded]:
+            return self._ask(url, method, path, headers, body)
+
         silence: HungUp | None = None
         while True:
             url = self._url_of_leader()
             try:
-                answer = await self._in_turn(url, method, path, headers, body) if url else None
+                answer = await self._in_turn(url, ask, repeatable) if url else None
             except HungUp as error:
                 answer, silence = None, error
             except Crowded as error:
@@ -126,7 +131,7 @@ class Forwarder:
             await asyncio.sleep(_POLL_S)
 
     async def _in_turn(
-        self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self, url: str, ask: Callable[[str], Coroutine[None, None, Forwarded]], repeatable: bool
     ) -> Forwarded | None:
         try:
             async with asyncio.timeout(TURN_WAIT_S):
@@ -134,15 +139,17 @@ class Forwarder:
         except TimeoutError:
             raise Crowded(f"{HANDED_ON_AT_ONCE} requests are under way to the leader already") from None
         try:
-            return await self._try(url, method, path, headers, body)
+            return await self._try(url, ask(url), repeatable)
         finally:
             self._turns.release()
 
-    async def _try(self, url: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Forwarded | None:
-        asking = asyncio.ensure_future(self._ask(url, method, path, headers, body))
+    async def _try(self, url: str, answering: Coroutine[None, None, Forwarded], repeatable: bool) -> Forwarded | None:
+        asking = asyncio.ensure_future(answering)
         try:
-            await self._until_answered_or_deposed(asking, url)
-            async with asyncio.timeout(None if self._url_of_leader() == url else GRACE_S):
+            await self._while(lambda: self._url_of_leader() == url, asking)
+            async with asyncio.timeout(None if asking.done() else GRACE_S):
+                if repeatable and not await self._while(lambda: not self._has_successor(url), asking):
+                    raise HungUp("the leader did not answer: another one leads")
                 return await asking
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return None  # Nothing was sent.
@@ -159,9 +166,15 @@ class Forwarder:
         ) as response:
             return Forwarded(response.status, response.headers, await response.read())
 
-    async def _until_answered_or_deposed(self, asking: "asyncio.Future[Forwarded]", url: str) -> None:
-        while not asking.done() and self._url_of_leader() == url:
+    def _has_successor(self, url: str) -> bool:
+        return self._leads() or self._url_of_leader() not in (None, url)
+
+    @staticmethod
+    async def _while(holds: Callable[[], bool], asking: "asyncio.Future[Forwarded]") -> bool:
+        """Wait for the answer while something holds; return whether it has come."""
+        while not asking.done() and holds():
             await asyncio.wait({asking}, timeout=_POLL_S)
+        return asking.done()
 
     @asynccontextmanager
     async def relay(self, url: str, path: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -33,6 +33,9 @@ FULL: dict[Trouble, Share] = {
     Trouble.AT_COMPACTION: Share(50, 10),
     Trouble.EVERYBODY: Share(10, 10),
     Trouble.LEADER: Share(30, 30),
+    Trouble.FROZEN_LEADER: Share(30, 30),
+    Trouble.LONELY_LEADER: Share(30, 30),
+    Trouble.HAND_OVER: Share(30, 30),
     Trouble.RESTART: Share(20, 20),
     Trouble.PAUSE: Share(20, 20),
     Trouble.CUT: Share(20, 20),
@@ -108,7 +111,10 @@ def report_of(results: Sequence[Result]) -> dict[str, object]:
         troubles[result.trouble.value] += result.count
         details.update(result.details)
     faults = Counter(fault.promise for result in results for fault in result.faults)
-    again = [seconds for result in results for seconds in result.writes_again_s]
+    again: dict[str, list[float]] = {}
+    for result in results:
+        if result.writes_again_s:
+            again.setdefault(result.trouble.value, []).extend(result.writes_again_s)
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
@@ -126,8 +132,12 @@ def report_of(results: Sequence[Result]) -> dict[str, object]:
         "doubled": faults["doubled"],
         "other faults": faults.total() - faults["lost"] - faults["doubled"],
         "writes again": {
-            "count": len(again),
-            **({"p50": round(_percentile(again, 50), 3), "p99": round(_percentile(again, 99), 3)} if again else {}),
+            trouble: {
+                "count": len(seconds),
+                "p50": round(_percentile(seconds, 50), 3),
+                "p99": round(_percentile(seconds, 99), 3),
+            }
+            for trouble, seconds in again.items()
         },
         "details": dict(sorted(details.items())),
     }

@@ -4,6 +4,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,6 +26,9 @@ class Trouble(StrEnum):
     AT_COMPACTION = "kill -9 at a compaction"
     EVERYBODY = "kill -9 of all nodes"
     LEADER = "kill -9 of the leader"
+    FROZEN_LEADER = "SIGSTOP of the leader"
+    LONELY_LEADER = "the leader is cut off"
+    HAND_OVER = "another node is to lead"
     RESTART = "clean stop and start"
     PAUSE = "SIGSTOP"
     CUT = "cut"
@@ -43,7 +47,7 @@ class Stage:
     prober: Client
     cuts: Cuts | None = None
     writes_again_s: list[float] = field(default_factory=list)
-    """From the death of a leader to the answer to a submission that was sent to a survivor at once."""
+    """From the end of a leader to the answer to a submission, which was sent to another node at once and again."""
     details: list[str] = field(default_factory=list)
     """How a fault went, where it can go in several ways."""
 
@@ -108,12 +112,9 @@ def _kill_everybody(stage: Stage) -> None:
 
 
 def _kill_the_leader(stage: Stage) -> None:
-    leader = stage.group.leader()
-    other = stage.random.choice([node for node in stage.group.running() if node is not leader])
+    leader, other = _leader_and_another(stage)
     leader.signal(signal.SIGKILL)
-    began = time.monotonic()
-    stage.prober.probe(other)
-    stage.writes_again_s.append(time.monotonic() - began)
+    _time_writes(stage, other)
     leader.kill()
     leader.start()
 
@@ -194,6 +195,52 @@ def _pause(stage: Stage) -> None:
         time.sleep(stage.random.uniform(0.3, 3.0))
     finally:
         node.signal(signal.SIGCONT)
+
+
+def _freeze_the_leader(stage: Stage) -> None:
+    leader, other = _leader_and_another(stage)
+    leader.signal(signal.SIGSTOP)
+    try:
+        _time_writes(stage, other)
+    finally:
+        leader.signal(signal.SIGCONT)
+
+
+def _cut_off_the_leader(stage: Stage) -> None:
+    assert stage.cuts is not None
+    leader, other = _leader_and_another(stage)
+    stage.cuts.isolate(leader.name, stage.random.choice(list(Cut)))
+    _time_writes(stage, other)
+    stage.cuts.heal()
+
+
+def _hand_over(stage: Stage) -> None:
+    """Ask for another leader while submissions follow one another at the next one: the longest pause counts."""
+    leader, other = _leader_and_another(stage)
+    with ThreadPoolExecutor(1) as pool:
+        transfer = pool.submit(ask, leader, "POST", "/v1/cluster:transfer", {"to": other.name})
+        pauses_s = [_seconds_of(stage, other)]
+        while not transfer.done():
+            pauses_s.append(_seconds_of(stage, other))
+    pauses_s.append(_seconds_of(stage, other))
+    stage.writes_again_s.append(max(pauses_s))
+    stage.details.append(f"asked for another leader: {transfer.result().status}")
+
+
+def _leader_and_another(stage: Stage) -> tuple[NodeProcess, NodeProcess]:
+    leader = stage.group.leader(within_s=WELL_WITHIN_S)
+    return leader, stage.random.choice([node for node in stage.group.running() if node is not leader])
+
+
+def _time_writes(stage: Stage, node: NodeProcess) -> None:
+    stage.writes_again_s.append(_seconds_of(stage, node))
+
+
+def _seconds_of(stage: Stage, node: NodeProcess) -> float:
+    """Submit a task at *node*, and return how long that took until it was acknowledged."""
+    began = time.monotonic()
+    stage.prober.probe(node)
+    return time.monotonic() - began
 
 
 def _cut(stage: Stage) -> None:
@@ -294,6 +341,9 @@ _CAUSES: dict[Trouble, Callable[[Stage], None]] = {
     Trouble.AT_COMPACTION: _kill_at_compaction,
     Trouble.EVERYBODY: _kill_everybody,
     Trouble.LEADER: _kill_the_leader,
+    Trouble.FROZEN_LEADER: _freeze_the_leader,
+    Trouble.LONELY_LEADER: _cut_off_the_leader,
+    Trouble.HAND_OVER: _hand_over,
     Trouble.RESTART: _restart,
     Trouble.PAUSE: _pause,
     Trouble.CUT: _cut,

@@ -14,13 +14,14 @@ from tests.chaos.faults import Stage, Trouble, cause
 from tests.harness.cuts import Cuts
 from tests.harness.fake_kubernetes import write_kubeconfig
 from tests.harness.history import Done, Fault, NotDone, Operation, Seen, Step, Story, Unknown, faults_of
+from tests.harness.linearizability import unexplained
 from tests.harness.nodes import NodeGroup, NodeProcess, eventually, node_group, raft_addresses
 
 CLOSED_PORT = 1  # Of loopback: nothing listens on tcpmux any more.
 SHELL = "[executor]\nallow_shell = true\nslots = 4\n"
 OFTEN_COMPACTED = {"RAFTSMAN_RAFT__COMPACT_ENTRIES": "100"}
 PAGE_ROWS = 1000
-CUTTING = (Trouble.CUT, Trouble.SEVERAL)
+CUTTING = (Trouble.CUT, Trouble.SEVERAL, Trouble.LONELY_LEADER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ def run_round(trouble: Trouble, count: int, directory: Path, *, seed: int) -> Re
         seconds=time.monotonic() - began,
         operations=tally(history),
         tasks=len(stories),
-        faults=[*faults_of(history, stories), *twice],
+        faults=[*faults_of(history, stories), *unexplained(history), *twice],
         writes_again_s=stage.writes_again_s,
         details=Counter(stage.details),
     )

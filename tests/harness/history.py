@@ -14,7 +14,7 @@ from itertools import pairwise
 Place = tuple[int, str]
 """How far a task is: number of the attempt, state."""
 
-_RANK = {"queued": 0, "assigned": 1, "running": 2, "completed": 3, "failed": 3, "cancelled": 3}
+RANK = {"queued": 0, "assigned": 1, "running": 2, "completed": 3, "failed": 3, "cancelled": 3}
 
 
 class Kind(StrEnum):
@@ -105,17 +105,17 @@ def faults_of(history: Sequence[Operation], stories: Mapping[str, Story]) -> lis
 
 
 def _order(history: Sequence[Operation], _stories: Mapping[str, Story]) -> Iterator[Fault]:
-    """Writes that follow one another in time do so in the log, and no two are one entry."""
+    """Writes that follow one another in time do so in the log, behind what was read; and no two are one entry."""
     writes = [(each, each.answer.index) for each in history if isinstance(each.answer, Done)]
     by_index: dict[int, Operation] = {}
     for write, index in writes:
         if index in by_index:
             yield Fault("order", f"entry {index} is {_named(by_index[index])} and {_named(write)}")
         by_index[index] = write
-    before = _Highest((write.returned_at, index) for write, index in writes)
+    before = _known(history)
     for write, index in writes:
         if (least := before.until(write.called_at)) >= index:
-            yield Fault("order", f"{_named(write)} is entry {index}, called after entry {least} was acknowledged")
+            yield Fault("order", f"{_named(write)} is entry {index}, called after entry {least} was known")
 
 
 def _once(history: Sequence[Operation], stories: Mapping[str, Story]) -> Iterator[Fault]:
@@ -175,11 +175,11 @@ def _invented(history: Sequence[Operation], stories: Mapping[str, Story]) -> Ite
 
 
 def _consistent(history: Sequence[Operation], _stories: Mapping[str, Story]) -> Iterator[Fault]:
-    """A consistent read is of a table with every write acknowledged before its call; others are no older than asked."""
-    writes = _Highest((each.returned_at, each.answer.index) for each in history if isinstance(each.answer, Done))
+    """A consistent read is of a table with all that anybody knew before its call; others are no older than asked."""
+    before = _known(history)
     for read, index, _ in _reads(history):
-        if read.kind is Kind.CONSISTENT_READ and index < (least := writes.until(read.called_at)):
-            yield Fault("stale", f"{_named(read)} is of entry {index}, called after {least} was acknowledged")
+        if read.kind is Kind.CONSISTENT_READ and index < (least := before.until(read.called_at)):
+            yield Fault("stale", f"{_named(read)} is of entry {index}, called after {least} was known")
         if index < read.min_index:
             yield Fault("stale", f"{_named(read)} is of entry {index}, and asked for {read.min_index}")
 
@@ -217,7 +217,7 @@ def place_at(story: Story, index: int) -> Place | None:
 
 def _height(place: Place) -> tuple[int, int]:
     attempt, state = place
-    return attempt, _RANK[state]
+    return attempt, RANK[state]
 
 
 def _reads(history: Iterable[Operation]) -> Iterator[tuple[Operation, int, Place | None]]:
@@ -243,6 +243,14 @@ class _Highest:
         """Return the highest index of an instant before *instant*, 0 when there is none."""
         count = bisect_right(self._instants, instant)
         return self._highest[count - 1] if count else 0
+
+
+def _known(history: Iterable[Operation]) -> "_Highest":
+    """Return up to which entry the log was known, by instant: what was acknowledged, and what any read showed."""
+    answers = ((each.returned_at, each.answer) for each in history)
+    return _Highest(
+        (at, answer.index) for at, answer in answers if isinstance(answer, Done | Seen) and answer.index is not None
+    )
 
 
 def _by_task(history: Iterable[Operation], kind: Kind) -> dict[str, list[Operation]]:

@@ -139,7 +139,29 @@ async def test_a_silent_leader_is_left_alone_once_it_leads_no_more() -> None:
                 await asking
 
 
-async def test_a_leader_that_answers_just_after_it_was_deposed_is_heard() -> None:
+@pytest.mark.parametrize("leads", [False, True], ids=["another node", "this node"])
+async def test_what_may_be_repeated_waits_for_a_deposed_leader_only_until_another_one_leads(
+    leads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftsman.node.forward.GRACE_S", 600)
+    async with node(_silent) as frozen, node(_created) as url:
+        leaders: list[str | None] = [frozen]
+        made = forwarder(lambda: leaders[0], leads=lambda: leads and leaders[0] is None)
+        async with made as forward, asyncio.timeout(LEADER_WAIT_S + 20):
+            asking = asyncio.ensure_future(
+                forward.to_leader("POST", "/v1/tasks", {"Authorization": "t"}, b"{}", repeatable=True)
+            )
+            await asyncio.sleep(0.1)
+            leaders[0] = None if leads else url
+            if leads:
+                with pytest.raises(HungUp):
+                    await asking
+            else:
+                assert (await asking).status == 201
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+async def test_a_leader_that_answers_just_after_it_was_deposed_is_heard(repeatable: bool) -> None:
     deposed = asyncio.Event()
 
     async def answer_late(request: web.Request) -> web.Response:
@@ -148,7 +170,9 @@ async def test_a_leader_that_answers_just_after_it_was_deposed_is_heard() -> Non
         return await _created(request)
 
     async with node(answer_late) as url, forwarder(lambda: None if deposed.is_set() else url) as forward:
-        asking = asyncio.ensure_future(forward.to_leader("POST", "/v1/tasks", {"Authorization": "t"}, b"{}"))
+        asking = asyncio.ensure_future(
+            forward.to_leader("POST", "/v1/tasks", {"Authorization": "t"}, b"{}", repeatable=repeatable)
+        )
         await asyncio.sleep(0.1)
         deposed.set()
         assert (await asking).status == 201

@@ -198,6 +198,16 @@ def test_a_task_that_is_said_not_to_be_there_must_not_have_been(history: History
     assert history.promises_broken_by(a=[created(3)]) == ["stale"]
 
 
+def test_a_consistent_read_is_no_older_than_what_was_read_before_it(history: History) -> None:
+    history.submit("a", Unknown("cut")).submit("b", Done(2)).read("a", 4, QUEUED).consistent_read("a", 3, None)
+    assert history.promises_broken_by(a=[created(4)], b=[created(2)]) == ["stale"]
+
+
+def test_a_write_comes_behind_what_was_read_before_it(history: History) -> None:
+    history.submit("a", Done(2)).read("a", 4, QUEUED).submit("b", Done(3))
+    assert history.promises_broken_by(a=[created(2)], b=[created(3)]) == ["order"]
+
+
 @pytest.mark.parametrize(
     ("earlier", "later"),
     [(RUNNING, QUEUED), ((2, "assigned"), RUNNING), ((1, "completed"), (1, "failed")), (CANCELLED, QUEUED)],
