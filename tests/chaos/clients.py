@@ -29,6 +29,8 @@ PATIENCE_S = (0.3, 2.5)
 """Shorter than a node's own deadline, so that clients give up, too; they go on at another node."""
 MOST_WAITING = 12
 RECENT = 60
+JUST_NOW = 6
+"""Half of the reads are of so many tasks: what has just changed can be seen too late."""
 CLIENTS = 4
 FILLING_BYTES = 100_000
 """Of a refused submission: 160 fill a segment of the journal."""
@@ -158,9 +160,10 @@ class Notes:
             self._recent = [*self._recent[-RECENT + 1 :], task_id]
 
     def recent(self, random: Random) -> str | None:
-        """Return an id that was named lately."""
+        """Return an id that was named lately, or a moment ago."""
         with self._lock:
-            return random.choice(self._recent) if self._recent else None
+            named = self._recent[-JUST_NOW:] if random.random() < 0.5 else self._recent
+            return random.choice(named) if named else None
 
 
 class Client:
@@ -213,6 +216,7 @@ class Client:
 
     def _cancel(self) -> None:
         task_id = self._waiting.pop(self._random.randrange(len(self._waiting)))
+        self._notes.name(task_id)
         self._write(Kind.CANCEL, task_id, f"/v1/tasks/{task_id}/cancel", None, give_up=True)
 
     def _read(self) -> None:
