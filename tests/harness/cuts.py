@@ -113,8 +113,11 @@ class Cuts:
         self, caller: str, called: str
     ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(OSError, asyncio.CancelledError):
-                await self._serve(caller, called, reader, writer)
+            try:
+                with suppress(OSError, asyncio.CancelledError):
+                    await self._serve(caller, called, reader, writer)
+            finally:
+                writer.transport.abort()
 
         return serve
 
@@ -123,14 +126,12 @@ class Cuts:
     ) -> None:
         there, here = self._flows[caller, called], self._flows[called, caller]
         if Cut.RESET in (there.cut, here.cut):
-            writer.transport.abort()
             return
         host, _, port = self._members[called].rpartition(":")
         try:
             far_reader, far_writer = await asyncio.open_connection(host, int(port))
         except OSError:
-            writer.transport.abort()  # As if nobody listened.
-            return
+            return  # As if nobody listened.
         connection = _Connection(frozenset((caller, called)), (writer, far_writer))
         if Cut.RESET in (there.cut, here.cut):  # Meanwhile.
             connection.abort()
@@ -167,6 +168,7 @@ class Cuts:
     async def _close(self) -> None:
         for server in self._servers.values():
             server.close()
+        await asyncio.sleep(0)  # What was just accepted comes to its task, which closes it.
         await self._heal()
         for connection in list(self._connections):
             connection.abort()
