@@ -147,7 +147,7 @@ class Participant:
         self._reads.append(Reading(answered, self._ports.clock() + DEADLINE_S))
 
     def transfer(self, target: str | None, until: float) -> None:
-        """Hand leadership to *target*, or to whoever has most; proposals wait meanwhile, at most *until*."""
+        """Hand leadership to *target*, or to whoever has most; proposals wait, at most *until*."""
         self._handover.begin(target, until)
 
     # --- where it stands ---
@@ -262,6 +262,7 @@ class Participant:
         if core.term > self._talk.elections.transfer_term:
             self._talk.elections.transfer_term = 0
             core.forget_transfer()
+        self.waiting.led_by(self._leader())
         self.waiting.applied_up_to(core.applied_index)
 
     def _send_held(self) -> None:
@@ -486,9 +487,8 @@ class Participant:
                 self._ports.way.send(leader, m.AskRead(number=self.waiting.asked(leader, reading)))
 
     def _confirm_reads(self) -> None:
-        members = len(self.peers) + 1
         while (seq := self.waiting.oldest_unconfirmed_seq) is not None:
-            if not self._talk.rules.confirmed(self.peers.values(), seq, members):
+            if not self._talk.rules.confirmed(self.peers.values(), seq, len(self.peers) + 1):
                 return
             reading = self.waiting.confirmed()
             if reading.origin is not None:

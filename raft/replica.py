@@ -224,25 +224,24 @@ class Replica:
             case Answer.UNKNOWN:
                 return Unknown()
 
-    async def barrier(self, deadline_s: float = PROPOSAL_DEADLINE_S) -> Outcome:
+    async def barrier(self, deadline_s: float = PROPOSAL_DEADLINE_S, *, leader_wait_s: float = 0.0) -> Outcome:
         """Wait until this node has applied everything that was committed before the call: a consistent read follows.
 
-        It adds nothing to the log: the leader asks a majority whether it still leads.
+        It adds nothing to the log: the leader asks a majority whether it still leads. While nobody leads, one is waited
+        for *leader_wait_s*.
         """
         if self._waiting >= MAX_PROPOSALS:
             return NotLeader(self.standing().leader)
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[tuple[Answer, int | None]] = loop.create_future()
-
-        def answered(answer: Answer, index: int | None) -> None:
-            with suppress(RuntimeError):  # The event loop may be closed already.
-                loop.call_soon_threadsafe(_settle, waiter, (answer, index))
-
         self._waiting += 1
         try:
-            self._running().read(answered)
             async with asyncio.timeout(deadline_s):
-                answer, index = await waiter
+                until = loop.time() + leader_wait_s
+                while True:
+                    answer, index = await self._asked()
+                    if answer is not Answer.NOT_LEADER or loop.time() >= until:
+                        break
+                    await asyncio.sleep(REPEAT_EVERY_S)
         except TimeoutError:
             return Unknown()
         finally:
@@ -250,6 +249,17 @@ class Replica:
         if self.broken:  # This table stands still, whatever index the log has come to.
             return Unknown()
         return self._outcome(answer, None if index is None else (Accepted(), index))
+
+    async def _asked(self) -> tuple[Answer, int | None]:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[tuple[Answer, int | None]] = loop.create_future()
+
+        def answered(answer: Answer, index: int | None) -> None:
+            with suppress(RuntimeError):  # The event loop may be closed already.
+                loop.call_soon_threadsafe(_settle, waiter, (answer, index))
+
+        self._running().read(answered)
+        return await waiter
 
     async def transfer_leadership(self, target: str | None = None) -> bool:
         """Hand leadership over if this node leads, to *target* or to whoever has most; return whether it did."""

@@ -65,6 +65,7 @@ class Waiting:
     _unconfirmed: deque[Reading] = field(default_factory=deque)
     _asked: dict[int, tuple[str, Reading]] = field(default_factory=dict)  # By number: the leader was asked.
     _unapplied: list[Reading] = field(default_factory=list)
+    _leader: str = ""  # The last that was known.
 
     # --- commands ---
 
@@ -164,9 +165,18 @@ class Waiting:
 
     def lost(self, peer: str) -> None:
         """The link to *peer* is down: what was handed to it may have arrived, or not."""
-        for number in [number for number, each in self._handed.items() if each.leader == peer]:
+        self._give_up_on(lambda leader: leader == peer)
+
+    def led_by(self, leader: str | None) -> None:
+        """*leader* leads, if anybody does: who led before may be frozen or cut off, and mute on a link that stays."""
+        if leader is not None and leader != self._leader:
+            self._leader = leader
+            self._give_up_on(lambda other: other != leader)
+
+    def _give_up_on(self, whom: Callable[[str], bool]) -> None:
+        for number in [number for number, each in self._handed.items() if whom(each.leader)]:
             self.due.append((self._handed.pop(number).answered, Answer.UNKNOWN, None))
-        for number in [number for number, (leader, _) in self._asked.items() if leader == peer]:
+        for number in [number for number, (leader, _) in self._asked.items() if whom(leader)]:
             self.due.append((self._asked.pop(number)[1].answered, Answer.NOT_LEADER, None))
 
     def sweep(self, now: float) -> None:

@@ -70,7 +70,7 @@ async def _answer_unless_behind(request: web.Request, handler: Handler) -> web.S
     except Problem as problem:
         if problem.code != "task-not-found" or request.method != "GET":
             raise
-        if not isinstance(await site_of(request).replica.barrier(ABSENT_WAIT_S), Applied):
+        if not isinstance(await site_of(request).replica.barrier(ABSENT_WAIT_S, leader_wait_s=ABSENT_WAIT_S), Applied):
             why = f"{problem.detail}; it may be behind, for no majority of the nodes answers it"
             raise Problem("not-ready", why) from problem
     return await handler(request)

@@ -31,6 +31,8 @@ _COMMAND_ID = re.compile(r"[0-9A-Za-z-]{16,64}")
 _NO_EFFECT = ("no-leader", "disk-full", "not-ready")
 ADDED_BYTES = 4096
 """A body that is handed on may be so much longer than the user's: it names the task and who took it in."""
+READ_LEADER_WAIT_S = 2.0
+"""How long a consistent read waits for a leader; then the client, whose patience is a little longer, asks elsewhere."""
 CATCH_UP_S = 1.0
 """How long a forwarded write waits until this node has applied it too; two heartbeats are the rule."""
 
@@ -138,7 +140,7 @@ async def carry_out(request: web.Request, command: Command, task_id: str) -> tup
 
 async def require_barrier(site: Site) -> None:
     """Wait until this node has applied all that was committed before the request. Raises a Problem."""
-    match await site.replica.barrier():
+    match await site.replica.barrier(leader_wait_s=READ_LEADER_WAIT_S):
         case Applied():
             return
         case NotLeader() | NoRoom():

@@ -119,6 +119,23 @@ def test_all_nodes_can_be_stopped_one_after_another(group: NodeGroup) -> None:
     assert everywhere(group) == before
 
 
+def test_what_is_asked_of_a_follower_is_answered_as_soon_as_another_node_leads(group: NodeGroup) -> None:
+    """The frozen leader keeps its connections: who waits for it to answer, or for the link to end, waits for 5 s."""
+    leader, node = group.leader(), group.follower()
+    submit(leader, "before-the-frost")
+    leader.signal(STOP)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            reading = pool.submit(get, node, "/v1/tasks/before-the-frost?consistent=true")
+            absent = pool.submit(get, node, "/v1/tasks/nobody")
+            submit(node, "in-the-frost")
+        assert (reading.result().status, absent.result().status) == (200, 404)
+    finally:
+        leader.signal(CONTINUE)
+    group.wait_ready()
+    assert one_hash(group)
+
+
 def test_a_paused_follower_is_lost_and_comes_back(group: NodeGroup) -> None:
     leader, paused = group.leader(), group.follower()
 

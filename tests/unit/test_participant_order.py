@@ -7,7 +7,7 @@ from raftsman.raft import messages as m
 from raftsman.raft.peers import UNSENT_BYTES
 from raftsman.raft.waiting import Answer
 from tests.harness.steps import Node, Steps
-from tests.unit.stepping import alone, started
+from tests.unit.stepping import NAMES, alone, append, started
 
 
 def complaints(world: Steps) -> list[m.Ack]:
@@ -193,3 +193,24 @@ def test_a_member_that_goes_away_while_the_cluster_is_founded_is_missing_again()
     world.kill("beta")
     world.run(0.1)
     assert alpha.waits_for().endswith("missing: beta and gamma")
+
+
+@pytest.mark.parametrize("who", ["another node", "this node"])
+def test_what_was_handed_to_a_leader_that_fell_silent_is_open_as_soon_as_somebody_else_leads(who: str) -> None:
+    """Its link stays while nobody closes it: a frozen process acknowledges what it does not read."""
+    scene = alone(Steps(NAMES))
+    participant, answers = scene.node.participant, scene.world.propose(scene.node, b"one")
+    participant.read(lambda answer, index: answers.append((answer, index)))
+    participant.tick()
+    assert answers == []
+    term, last = participant.core.term, scene.node.journal.last_index
+    if who == "another node":
+        scene.hear(scene.others[0], append(term + 1, 1, (last, term)))
+    else:
+        scene.wait(1.0)
+        asked = [each for _, _, each in scene.world.said if isinstance(each, m.AskPreVote)][-1]
+        scene.hear(scene.others[0], m.PreVote(asked=asked.term, term=term, granted=True))
+        assert answers == []
+        scene.hear(scene.others[0], m.Vote(term=participant.core.term, granted=True))
+        assert participant.core.leads
+    assert answers == [(Answer.UNKNOWN, None), (Answer.NOT_LEADER, None)]

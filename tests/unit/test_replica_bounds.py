@@ -9,7 +9,7 @@ import pytest
 
 from raftsman.raft import codec
 from raftsman.raft import replica as under_test
-from raftsman.raft.commands import Barrier, Checkpoint, Entry, Submit
+from raftsman.raft.commands import Accepted, Barrier, Checkpoint, Entry, Submit
 from raftsman.raft.consensus import Answer, Standing
 from raftsman.raft.marks import MARK_EVERY
 from raftsman.raft.records import Instant, TaskId
@@ -64,6 +64,29 @@ async def test_so_many_wait_at_a_time_and_the_next_is_told_at_once(monkeypatch: 
         for again in (replica.propose(Barrier()), replica.barrier()):
             assert await again == NotLeader("beta")
         assert [await each for each in waiting] == [Unknown(), Unknown()], "and when they are told, there is room"
+
+
+class Electing(Silent):
+    """A log without a leader until it was asked so often."""
+
+    def __init__(self, tries: int) -> None:
+        super().__init__()
+        self.tries = tries
+
+    def read(self, answered: Callable[[Answer, Any], None]) -> None:
+        self.tries -= 1
+        if self.tries < 0:
+            answered(Answer.APPLIED, 7)
+        else:
+            answered(Answer.NOT_LEADER, None)
+
+
+async def test_a_barrier_waits_for_a_leader_as_long_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "REPEAT_EVERY_S", 0.001)
+    assert await (await on(Electing(3))).barrier(leader_wait_s=60) == Applied(Accepted(), 7)
+    assert await (await on(Electing(1))).barrier() == NotLeader("beta")
+    assert await (await on(Electing(10_000))).barrier(leader_wait_s=0.02) == NotLeader("beta")
+    assert await (await on(Electing(10_000))).barrier(0.02, leader_wait_s=60) == Unknown()
 
 
 async def test_an_answer_that_comes_behind_the_deadline_is_nobodys() -> None:

@@ -142,6 +142,19 @@ def test_with_a_link_goes_what_was_asked_over_it_and_nothing_else(waiting: Waiti
     assert len(waiting) == 2
 
 
+def test_when_another_one_leads_nothing_is_expected_of_those_before_it(waiting: Waiting, told: Told) -> None:
+    waiting.led_by("beta")
+    for peer in ("beta", "gamma"):
+        waiting.handed(peer, told.one(f"a command at {peer}"), NOW)
+        waiting.asked(peer, told.reading(f"a read at {peer}"))
+    for leader in (None, "gamma", None, "gamma"):
+        waiting.led_by(leader)
+    assert told.answers == [("a command at beta", Answer.UNKNOWN, None), ("a read at beta", Answer.NOT_LEADER, None)]
+    waiting.led_by("alpha")
+    assert told.answers == [("a command at gamma", Answer.UNKNOWN, None), ("a read at gamma", Answer.NOT_LEADER, None)]
+    assert len(waiting) == 0
+
+
 def test_what_nobody_waits_for_any_more_is_given_up_as_unknown(waiting: Waiting, told: Told) -> None:
     for at in (NOW, NOW + 1):
         waiting.appended(5, 1, told.one(f"placed {at:g}"), at)
