@@ -232,16 +232,10 @@ class Replica:
         """
         if self._waiting >= MAX_PROPOSALS:
             return NotLeader(self.standing().leader)
-        loop = asyncio.get_running_loop()
         self._waiting += 1
         try:
             async with asyncio.timeout(deadline_s):
-                until = loop.time() + leader_wait_s
-                while True:
-                    answer, index = await self._asked()
-                    if answer is not Answer.NOT_LEADER or loop.time() >= until:
-                        break
-                    await asyncio.sleep(REPEAT_EVERY_S)
+                answer, index = await self._asked_until_led(leader_wait_s)
         except TimeoutError:
             return Unknown()
         finally:
@@ -249,6 +243,15 @@ class Replica:
         if self.broken:  # This table stands still, whatever index the log has come to.
             return Unknown()
         return self._outcome(answer, None if index is None else (Accepted(), index))
+
+    async def _asked_until_led(self, wait_s: float) -> tuple[Answer, int | None]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        while True:
+            answer, index = await self._asked()
+            if answer is not Answer.NOT_LEADER or loop.time() >= until:
+                return answer, index
+            await asyncio.sleep(REPEAT_EVERY_S)
 
     async def _asked(self) -> tuple[Answer, int | None]:
         loop = asyncio.get_running_loop()

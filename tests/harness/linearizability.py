@@ -61,7 +61,6 @@ def unexplained(history: Iterable[Operation]) -> Iterator[Fault]:
 
 def has_order(calls: Sequence[Call]) -> bool:
     """Whether the calls about one task, which did not exist before, have an order that explains every answer."""
-    everything = (1 << len(calls)) - 1
     needed = sum(1 << number for number, call in enumerate(calls) if not call.optional)
     tried: set[tuple[int, Place | None]] = {(0, None)}
     stack: list[tuple[int, Place | None]] = [(0, None)]
@@ -69,19 +68,22 @@ def has_order(calls: Sequence[Call]) -> bool:
         done, place = stack.pop()
         if done & needed == needed:
             return True
-        left = [number for number in range(len(calls)) if (everything ^ done) >> number & 1]
-        # What was called after another one had returned cannot come before it.
-        horizon = min(calls[number].returned_at for number in left)
-        for number in left:
-            if calls[number].called_at > horizon:
-                continue
-            for after in _places_after(place, calls[number]):
-                step = (done | 1 << number, after)
-                if step not in tried:
-                    tried.add(step)
-                    stack.append(step)
+        steps = {
+            (done | 1 << number, after)
+            for number in _next_ones(calls, done)
+            for after in _places_after(place, calls[number])
+        }
+        stack.extend(steps - tried)
+        tried |= steps
         assert len(tried) <= MOST_TRIED, f"{len(calls)} requests have too many orders"
     return False
+
+
+def _next_ones(calls: Sequence[Call], done: int) -> list[int]:
+    """Return which calls can come next: what was called after another one had returned does not come before it."""
+    left = [number for number in range(len(calls)) if not done >> number & 1]
+    horizon = min(calls[number].returned_at for number in left)
+    return [number for number in left if calls[number].called_at <= horizon]
 
 
 def _call_of(operation: Operation) -> Call | None:
