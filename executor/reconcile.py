@@ -29,11 +29,12 @@ from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import awaits_release, is_earlier, is_ours, is_superseded, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
-from raftsman.executor.waits import Waiting, waiting
+from raftsman.executor.waits import Waiting, lag, silent_node, waiting
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import Cause, Signal, State
 from raftsman.raft.limits import clip
 from raftsman.raft.records import Attempt, Instant, Task
+from raftsman.raft.task_rules import stop_reason
 
 NO_ADAPTER = "Kubernetes adapter not available"
 """What a task is told whose node has lost the context from its settings."""
@@ -46,6 +47,8 @@ TELL_AFTER_MS = 2_000
 """A Pod that waits longer says why; most start within a second, and their passing reasons would only be noise."""
 EVIDENCE_MS = 2_000
 """An end without an exit code waits so long for one: Jobs and Pods are watched apart, and the Job's can come first."""
+UNREACHABLE_EVERY_MS = 30_000
+"""An attempt that stays out of sight says anew why so often, if that has changed: there may be thousands of them."""
 REPORT_EVERY_MS = 1_000
 """Reports of one attempt that change no state are at least so far apart."""
 OBSTACLE_BYTES = 400
@@ -142,10 +145,16 @@ def _without_adapter(task: Task, attempt: Attempt) -> Action | None:
 def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Say that the attempt is unreachable: silence is not failure."""
     notes = _count_blindness(notes, now)
-    if not _is_blind(notes, now):
+    if not _is_blind(notes, now) or _has_told_lately(task, notes, now):
         return None, notes
-    reason = sight.error if sight.elsewhere else f"context {attempt.context} does not answer: {sight.error}"
-    return _tell_unreachable(task, attempt, reason), notes
+    reason = sight.error if sight.elsewhere else f"context {attempt.context} is out of reach: {sight.error}"
+    telling = _tell_unreachable(task, attempt, reason)
+    return telling, replace(notes, reported_at=now) if telling else notes
+
+
+def _has_told_lately(task: Task, notes: Notes, now: Moment) -> bool:
+    """Whether the row's reason is young enough: what is wrong with a context changes, and its words more often."""
+    return task.unreachable and notes.reported_at is not None and now - notes.reported_at < UNREACHABLE_EVERY_MS
 
 
 def _shut_out(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
@@ -170,10 +179,10 @@ def _is_blind(notes: Notes, now: Moment) -> bool:
 
 
 def _tell_unreachable(task: Task, attempt: Attempt, reason: str) -> Action | None:
-    if task.unreachable:
-        return None
     report = _report(task, attempt, Signal.OBSERVE)
-    return Tell(_with(report, unreachable=True, reason=reason, cause=task.pending_cause))
+    obstacle = clip(reason, OBSTACLE_BYTES) if task.stop else ""
+    report = _with(report, unreachable=True, reason=clip(reason), message=obstacle, cause=task.pending_cause)
+    return Tell(report) if _says_something_new(task, report) else None
 
 
 # --- no Job is there ------------------------------------------------------------------------------
@@ -324,20 +333,41 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment
     starting = running_since is None and task.state is not State.RUNNING
     # What once kept it from starting says nothing about an attempt that has run, even when its Pod is gone.
     wait = (notes.held if awaits_release(job) else None) or waiting(job, sight.pods, sight.events if starting else ())
-    if starting:
+    notes = _count_lag(notes, lag(job, sight.pods), now)
+    if starting and task.stop is None:
         notes = _count_wait(notes, wait, now)
         if _must_read_events(notes, now):
             return ReadEvents(_about(job, sight.pods)), replace(notes, events_at=now)
-        if task.stop is None and wait is not None and _is_hopeless(notes, now):
+        if wait is not None and _is_hopeless(notes, now):
             return Tell(
                 _with(_report(task, attempt, Signal.GIVE_UP, job), cause=wait.cause, message=wait.message)
             ), notes
     report = _report(task, attempt, Signal.OBSERVE if running_since is None else Signal.START, job)
+    report = _with(report, started_at=_exact(running_since, attempt))
     told = wait if not starting or _is_telling(notes, now) else None
-    reason = told.message if told else _deletion_note(task, job)
-    started_at = _exact(running_since, attempt)
-    report = _with(report, started_at=started_at, reason=reason, cause=told.cause if told else None)
+    if task.stop is not None:
+        report = _with(report, message=_obstacle(sight.pods, notes, now), cause=task.pending_cause)
+    else:
+        reason = told.message if told else _foreign_words(job, notes, now)
+        report = _with(report, reason=reason, cause=told.cause if told else None)
     return _tell(task, report, notes, now)
+
+
+def _count_lag(notes: Notes, lacking: str, now: Moment) -> Notes:
+    if notes.lag is not None and notes.lag[0] == lacking:
+        return notes
+    return replace(notes, lag=(lacking, now) if lacking else None)
+
+
+def _lag(notes: Notes, now: Moment) -> str:
+    """Return what Kubernetes should have done by now, had all of it worked."""
+    return notes.lag[0] if notes.lag is not None and now - notes.lag[1] >= TELL_AFTER_MS else ""
+
+
+def _obstacle(pods: Sequence[Json], notes: Notes, now: Moment) -> str:
+    """Return what keeps a stop from its end: it can last for ever, and only a user can do something about it."""
+    silent = next((wait.message for pod in pods if (wait := silent_node(pod)) is not None), "")
+    return clip(silent or _lag(notes, now), OBSTACLE_BYTES)
 
 
 def _count_wait(notes: Notes, wait: Waiting | None, now: Moment) -> Notes:
@@ -363,9 +393,11 @@ def _is_telling(notes: Notes, now: Moment) -> bool:
     return notes.waits_since is not None and now - notes.waits_since >= TELL_AFTER_MS
 
 
-def _deletion_note(task: Task, job: Json) -> str:
-    foreign = task.stop is None and podstatus.deletion_asked_at(job) is not None
-    return "its Job is being deleted, and not by raftsman" if foreign else ""
+def _foreign_words(job: Json, notes: Notes, now: Moment) -> str:
+    """Return what is worth knowing of an attempt that waits for nothing it could name itself."""
+    foreign = podstatus.deletion_asked_at(job) is not None
+    words = ("its Job is being deleted, and not by raftsman" if foreign else "", _lag(notes, now))
+    return "; ".join(word for word in words if word)
 
 
 def _about(job: Json, pods: Sequence[Json]) -> tuple[str, ...]:
@@ -392,7 +424,7 @@ def _says_something_new(task: Task, report: Report) -> bool:
     assert attempt is not None
     if report.signal is Signal.START and task.state is State.ASSIGNED:
         return True
-    reason = task.reason if task.stop else report.reason  # While it is being stopped, the row keeps the stop's reason.
+    reason = stop_reason(task, task.stop, report.message) if task.stop else report.reason
     told = (report.job_uid, reason, report.cause, report.unreachable, report.job or task.job)
     return told != (attempt.job_uid, task.reason, task.pending_cause, task.unreachable, task.job)
 

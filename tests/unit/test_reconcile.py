@@ -14,12 +14,14 @@ from raftsman.executor.reconcile import (
     BLIND_MS,
     EVIDENCE_MS,
     NO_ADAPTER,
+    UNREACHABLE_EVERY_MS,
     decide,
     output_source,
 )
 from raftsman.executor.waits import Waiting
 from raftsman.raft.lifecycle import Cause, Signal, State, StopKind
 from raftsman.raft.records import Instant, JobCounts, Task
+from raftsman.raft.task_rules import stop_reason
 from tests.unit.attempts import (
     BACK_OFF,
     BOUND,
@@ -146,12 +148,25 @@ def test_a_short_gap_says_nothing_and_a_long_one_makes_the_attempt_unreachable()
     assert action(RUNNING, blind, notes, BLIND_MS - 1) is None
     report = told(RUNNING, blind, notes, BLIND_MS)
     assert (report.signal, report.unreachable) == (Signal.OBSERVE, True)
-    assert report.reason == "context c does not answer: connection refused"
+    assert report.reason == "context c is out of reach: connection refused"
 
 
 def test_what_is_unreachable_is_not_said_again() -> None:
-    row = task(State.RUNNING, uid="u", unreachable=True)
+    row = task(State.RUNNING, uid="u", unreachable=True, reason="context c is out of reach: still")
     assert action(row, Sight(error="still"), Notes(blind_since=at(0)), 60_000) is None
+
+
+def test_another_reason_for_being_unreachable_is_said_twice_a_minute_at_most() -> None:
+    row = task(State.RUNNING, uid="u", unreachable=True, reason="context c is out of reach: refused")
+    notes = Notes(blind_since=at(0), reported_at=at(0))
+    assert action(row, Sight(error="its credentials are not accepted"), notes, UNREACHABLE_EVERY_MS - 1) is None
+    report = told(row, Sight(error="its credentials are not accepted"), notes, UNREACHABLE_EVERY_MS)
+    assert report.reason == "context c is out of reach: its credentials are not accepted"
+
+
+def test_a_stop_says_that_its_context_is_out_of_reach() -> None:
+    report = told(STOPPING, Sight(error="connection refused"), Notes(blind_since=at(0)), BLIND_MS)
+    assert (report.unreachable, report.message) == (True, "context c is out of reach: connection refused")
 
 
 def test_a_gap_that_ends_is_counted_from_its_own_beginning() -> None:
@@ -186,7 +201,8 @@ def test_an_attempt_with_a_job_is_only_unreachable_when_its_node_has_lost_the_co
     report = told(row, Sight(configured=False))
     assert (report.signal, report.unreachable) == (Signal.OBSERVE, True)
     assert NO_ADAPTER in report.reason
-    assert action(msgspec.structs.replace(row, unreachable=True), Sight(configured=False)) is None
+    reason = stop_reason(row, row.stop, report.message) if row.stop else report.reason
+    assert action(msgspec.structs.replace(row, unreachable=True, reason=reason), Sight(configured=False)) is None
 
 
 # --- ends -------------------------------------------------------------------------------------

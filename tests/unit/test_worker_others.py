@@ -148,7 +148,7 @@ def test_rights_that_are_withdrawn_end_no_attempt_that_may_have_a_job(tmp_path: 
         await asyncio.sleep(0.2)
         executors.links["alpha"].refuse(SHUT)
         await executors.until(lambda: executors.task("t").unreachable)
-        assert executors.task("t").reason == f"context {CONTEXT} does not answer: {SHUT}"
+        assert executors.task("t").reason == f"context {CONTEXT} is out of reach: {SHUT}"
         await asyncio.sleep(60)
         assert not executors.task("t").ended
         executors.links["alpha"].refuse("")

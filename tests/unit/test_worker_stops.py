@@ -177,7 +177,7 @@ async def test_a_context_that_goes_and_comes_back_ends_no_task(executors: Execut
     await executors.until(lambda: executors.task("t").state is State.RUNNING)
     executors.links["alpha"].set_up(False)
     await executors.until(lambda: executors.task("t").unreachable)
-    assert executors.task("t").reason == f"context {CONTEXT} does not answer: cannot list jobs: connection refused"
+    assert executors.task("t").reason == f"context {CONTEXT} is out of reach: cannot list jobs: connection refused"
     executors.links["alpha"].set_up(True)
     await executors.until(lambda: not executors.task("t").unreachable, within_s=3)
     task = await executors.ended("t")
@@ -238,7 +238,7 @@ async def test_a_server_that_hangs_makes_the_attempt_unreachable_although_its_wa
     await executors.until(lambda: executors.task("t").state is State.RUNNING)
     node.contexts.hangs = True
     await executors.until(lambda: executors.task("t").unreachable, within_s=6)
-    assert executors.task("t").reason == "context prod does not answer: no answer within 5 s"
+    assert executors.task("t").reason == "context prod is out of reach: no answer within 5 s"
     node.contexts.hangs = False
     await executors.until(lambda: not executors.task("t").unreachable, within_s=3)
 
