@@ -420,3 +420,24 @@ def test_a_line_that_never_ends_is_given_up() -> None:
     lines.feed(b"x" * 99)
     with pytest.raises(Unreachable, match="nothing Kubernetes sends"):
         lines.feed(b"xx")
+
+
+async def test_a_pause_after_failures_ends_when_the_context_answers_again() -> None:
+    pauses = asyncio.Event()
+
+    async def sleep_for_ever(_seconds: float) -> None:
+        pauses.set()
+        await asyncio.Event().wait()
+
+    source = ScriptedSource([Unreachable("refused"), page(job("a"))], [[SILENCE]])
+    timing = Timing(random=lambda: 0.5, sleep=sleep_for_ever)
+    reflector = Reflector(
+        source, prune_job, timing, on_change=lambda: None, on_seen=lambda _found: None, on_gone=lambda *_gone: None
+    )
+    task = asyncio.create_task(reflector.run())
+    await asyncio.wait_for(pauses.wait(), 5)
+    assert not reflector.listed
+    reflector.hope()
+    await asyncio.wait_for(source.idle.wait(), 5)
+    assert reflector.live
+    task.cancel()
