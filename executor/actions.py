@@ -46,6 +46,7 @@ class Notes:
     orphans: tuple[Json, ...] = ()  # The Pods that the last such read has found without their Job.
     deletion: Json | None = None  # The Job as our own deletion found it.
     ended_since: Moment | None = None  # Since when the attempt's end is known.
+    found: tuple[Json, ...] | None = None  # The Pods that a quorum read has found of the Job that had ended.
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,13 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
+class FindPods:
+    """Ask a quorum for the Pods of the Job with this UID, of which none is seen that says how it ended."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadEvents:
     """Read the Events about these objects."""
 
@@ -110,4 +118,4 @@ class Conclude:
     report: Report
 
 
-Action = Create | Release | Delete | DeletePod | Clear | Confirm | ReadEvents | Tell | Conclude
+Action = Create | Release | Delete | DeletePod | Clear | Confirm | FindPods | ReadEvents | Tell | Conclude

@@ -9,11 +9,12 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import assert_never
 
 import msgspec
 
-from raftsman.executor import podstatus
+from raftsman.executor import causes, podstatus
 from raftsman.executor.actions import (
     Action,
     Clear,
@@ -22,6 +23,7 @@ from raftsman.executor.actions import (
     Create,
     Delete,
     DeletePod,
+    FindPods,
     Notes,
     ReadEvents,
     Release,
@@ -92,7 +94,9 @@ class Deeds:
             await self._do(action, task, jobs, watched)
         except KubernetesError as error:
             log.info("task %s: %s: %s; trying again", task.task_id, type(action).__name__.lower(), error.message)
-            refused = obstacle(task, error.message) if isinstance(error, Denied) else None
+            # An answer that says no, be it a webhook's that is down (500); silence is the context's matter.
+            answered = isinstance(error, Denied) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            refused = obstacle(task, error.message) if answered else None
             if refused is not None:
                 await self._tell(refused, watched)
             await asyncio.sleep(CONFIRM_EVERY_S)
@@ -117,8 +121,8 @@ class Deeds:
                 await self._clear(_given(jobs), task, name, uid, watched)
             case Confirm(uid):
                 await self._confirm(_given(jobs), task, name, uid, watched)
-            case ReadEvents(uids):
-                await self._read_events(_given(jobs), task, uids, watched)
+            case FindPods() | ReadEvents():
+                await self._read_more(_given(jobs), task, action, watched)
             case _:
                 assert_never(action)
 
@@ -200,15 +204,20 @@ class Deeds:
         watched.notes = replace(watched.notes, retry_at=self.moment() + pause_ms)
 
     def _note_silence(self, error: Unreachable, watched: Watched) -> None:
-        # The first time means little; whoever goes on waiting is told.
-        self._note_delay(error, "gets no answer" if watched.ambiguous else "", watched)
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._note_delay(error, "fails", watched)
+        else:  # The first time means little; whoever goes on waiting is told.
+            self._note_delay(error, "gets no answer" if watched.ambiguous else "", watched)
         watched.ambiguous = True
 
     def _note_delay(self, error: Unreachable, what: str, watched: Watched) -> None:
         if what:
             message = clip(f"the creation of its Job {what}: {error.message}")
-            watched.notes = replace(watched.notes, refusal=Waiting(cause=None, message=message, grace_ms=None))
-        self._try_again(max(RETRY_CREATE_MS, int(1000 * (error.retry_after_s or 0))), watched)
+            cause = causes.of_refusal(error.message).cause  # A webhook that does not answer is the server's error 500.
+            watched.notes = replace(watched.notes, refusal=Waiting(cause=cause, message=message, grace_ms=None))
+        fails = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        pause_ms = RETRY_REFUSED_MS if fails else RETRY_CREATE_MS
+        self._try_again(max(pause_ms, int(1000 * (error.retry_after_s or 0))), watched)
 
     def _note_refusal(self, error: Denied, watched: Watched) -> None:
         watched.notes = replace(watched.notes, refusal=create_refusal(error))
@@ -254,10 +263,14 @@ class Deeds:
         if not over:
             await asyncio.sleep(CONFIRM_EVERY_S)  # Nobody has to look again sooner.
 
-    async def _read_events(self, jobs: Jobs, task: Task, uids: tuple[str, ...], watched: Watched) -> None:
+    async def _read_more(self, jobs: Jobs, task: Task, action: FindPods | ReadEvents, watched: Watched) -> None:
         assert task.attempt is not None
-        for uid in uids:
-            watched.events[uid] = await jobs.list_events(task.attempt.namespace, uid)
+        namespace = task.attempt.namespace
+        if isinstance(action, FindPods):
+            watched.notes = replace(watched.notes, found=tuple(await jobs.list_pods(namespace, action.uid)))
+            return
+        for uid in action.uids:
+            watched.events[uid] = await jobs.list_events(namespace, uid)
 
 
 def _uid(thing: Json) -> str:

@@ -19,6 +19,7 @@ from raftsman.executor.actions import (
     Create,
     Delete,
     DeletePod,
+    FindPods,
     Notes,
     ReadEvents,
     Release,
@@ -277,7 +278,7 @@ def _present(
 ) -> tuple[Action | None, Notes]:
     job = sight.job
     assert job is not None
-    outcome = job_outcome(job, sight.pods, sight.departed)
+    outcome = job_outcome(job, [*(notes.found or ()), *sight.pods], sight.departed)
     if outcome is not None and _ended_before_deletion(job):
         return _end(task, attempt, outcome, notes, now, job=job)
     if task.stop is not None and podstatus.deletion_asked_at(job) is None:
@@ -296,6 +297,8 @@ def _end(
     since = notes.ended_since if notes.ended_since is not None else now
     if outcome.exit_code == UNKNOWN_EXIT and now - since < EVIDENCE_MS:
         return None, replace(notes, ended_since=since)
+    if outcome.cause is Cause.RESULT_UNKNOWN and job is not None and notes.found is None:
+        return FindPods(_uid(job)), notes  # A mirror shows what has our labels, and labels can be taken away.
     return Conclude(_final(task, attempt, outcome, job)), notes
 
 

@@ -13,7 +13,6 @@ from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import awaits_release
 from raftsman.raft.lifecycle import Cause
 from raftsman.raft.limits import clip
-from raftsman.raft.records import JobCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +51,10 @@ def lag(job: Json, pods: Sequence[Json]) -> str:
     if not pods:
         if podstatus.part(job, "spec").get("suspend") is True:
             return ""
-        had_pod = podstatus.job_counts(job) != JobCounts() or podstatus.number(
-            podstatus.part(job, "status"), "terminating"
-        )
-        return f"its Pod is gone{_JOB_GOES_ON}" if had_pod else "Kubernetes has not made a Pod of its Job yet"
+        status = podstatus.part(job, "status")
+        had_one = any(podstatus.number(status, count) for count in ("active", "terminating", "succeeded", "failed"))
+        words = f"its Pod is not seen any more{_JOB_GOES_ON}"
+        return words if had_one else "Kubernetes has not made a Pod of its Job yet"
     newest = pods[-1]
     return f"its Pod has ended{_JOB_GOES_ON}" if podstatus.is_over(newest) else _start_lag(newest)
 

@@ -123,7 +123,11 @@ class Reflector:
             await self._pause(pause_s)
 
     def hope(self) -> None:
-        """End a pause: there is reason to think that the next try goes well. Harmless at any other time."""
+        """End a pause, and let the next ones be short: there is reason to think that a try goes well soon.
+
+        Harmless at any other time. A server that has just started ends its first watches at once.
+        """
+        self._backoff.reset()
         self._hope.set()
 
     async def _pause(self, pause_s: float) -> None:

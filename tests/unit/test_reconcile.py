@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raftsman.executor.actions import Clear, Conclude, Confirm, Create, Delete, Notes, Release, Sight, Tell
+from raftsman.executor.actions import Clear, Conclude, Confirm, Create, Delete, FindPods, Notes, Release, Sight, Tell
 from raftsman.executor.jobs import ANNOTATION_SEQUENCE, LABEL_CLUSTER, Json
 from raftsman.executor.outcome import Outcome
 from raftsman.executor.reconcile import (
@@ -225,7 +225,17 @@ def test_a_job_whose_end_is_shown_before_its_pods_waits_for_the_exit_code() -> N
     assert done is None
     assert concluded(RUNNING, Sight(job=failed, pods=[EXITED_3]), notes, 1).exit_code == 3
     assert action(RUNNING, Sight(job=failed, pods=[RUNS]), notes, EVIDENCE_MS - 1) is None
+    assert action(RUNNING, Sight(job=failed, pods=[RUNS]), notes, EVIDENCE_MS) == FindPods("u")
+    notes = replace(notes, found=())
     assert concluded(RUNNING, Sight(job=failed, pods=[RUNS]), notes, EVIDENCE_MS).cause is Cause.RESULT_UNKNOWN
+
+
+def test_a_job_that_failed_is_told_by_the_pod_that_lost_its_labels() -> None:
+    failed = job(ended_as="Failed")
+    notes = Notes(ended_since=at(0))
+    assert action(RUNNING, Sight(job=failed), notes, EVIDENCE_MS) == FindPods("u")
+    report = concluded(RUNNING, Sight(job=failed), replace(notes, found=(EXITED_3,)), EVIDENCE_MS)
+    assert (report.cause, report.exit_code) == (Cause.NON_ZERO_EXIT, 3)
 
 
 def test_a_job_that_ended_between_two_looks_needs_no_start_of_its_own() -> None:

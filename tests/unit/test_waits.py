@@ -166,8 +166,8 @@ def told_to_go(which: Json, **metadata: object) -> Json:
     [
         ({}, [], "Kubernetes has not made a Pod of its Job yet"),
         ({"spec": {"suspend": True}}, [], ""),
-        ({"status": {"active": 1}}, [], "its Pod is gone, and Kubernetes has not ended its Job yet"),
-        ({"status": {"terminating": 1}}, [], "its Pod is gone, and Kubernetes has not ended its Job yet"),
+        ({"status": {"active": 1}}, [], "its Pod is not seen any more, and Kubernetes has not ended its Job yet"),
+        ({"status": {"terminating": 1}}, [], "its Pod is not seen any more, and Kubernetes has not ended its Job yet"),
         ({}, [{**FRESH, "spec": {}}], "the scheduler of Kubernetes has not looked at its Pod yet"),
         ({}, [FRESH], "the Kubernetes node worker-1 has not begun with its Pod yet"),
         ({}, [BEGUN], "the Kubernetes node worker-1 prepares its Pod"),

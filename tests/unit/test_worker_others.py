@@ -26,6 +26,19 @@ async def orphaned(executors: Executors, life: Life) -> None:
     await executors.until(lambda: executors.task("t").reason == GOES_ON, within_s=3)
 
 
+@played
+async def test_a_pod_that_lost_its_labels_still_says_how_the_attempt_ended(executors: Executors) -> None:
+    executors.kubernetes.life = lambda _name: Life(runs_s=20.0, exit_code=9)
+    executors.start("alpha")
+    executors.submit("t")
+    await executors.until(lambda: executors.task("t").state is State.RUNNING)
+    executors.kubernetes.hides_pods = True
+    for mirror in executors.kubernetes.mirrors:
+        mirror.start_over()
+    task = await executors.ended("t")
+    assert (task.cause, task.exit_code) == (Cause.NON_ZERO_EXIT, 9)
+
+
 @pytest.mark.parametrize("restarts", [False, True], ids=["", "restarted"])
 @pytest.mark.parametrize("lag_s", [0.005, 3.0])
 @pytest.mark.parametrize(("code", "state"), [(0, State.COMPLETED), (3, State.FAILED)])
