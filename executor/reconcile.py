@@ -30,7 +30,7 @@ from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import awaits_release, is_earlier, is_ours, is_superseded, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
-from raftsman.executor.waits import Waiting, lag, silent_node, waiting
+from raftsman.executor.waits import Waiting, grace_ms, lag, silent_node, waiting
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import Cause, Signal, State
 from raftsman.raft.limits import clip
@@ -336,7 +336,7 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment
     starting = running_since is None and task.state is not State.RUNNING
     # What once kept it from starting says nothing about an attempt that has run, even when its Pod is gone.
     wait = (notes.held if awaits_release(job) else None) or waiting(job, sight.pods, sight.events if starting else ())
-    notes = _count_lag(notes, lag(job, sight.pods), now)
+    notes = _count_lag(notes, lag(job, sight.pods), now, grace_ms(sight.pods))
     if starting and task.stop is None:
         notes = _count_wait(notes, wait, now)
         if _must_read_events(notes, now):
@@ -356,15 +356,15 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment
     return _tell(task, report, notes, now)
 
 
-def _count_lag(notes: Notes, lacking: str, now: Moment) -> Notes:
+def _count_lag(notes: Notes, lacking: str, now: Moment, grace: int) -> Notes:
     if notes.lag is not None and notes.lag[0] == lacking:
         return notes
-    return replace(notes, lag=(lacking, now) if lacking else None)
+    return replace(notes, lag=(lacking, now + grace + TELL_AFTER_MS) if lacking else None)
 
 
 def _lag(notes: Notes, now: Moment) -> str:
     """Return what Kubernetes should have done by now, had all of it worked."""
-    return notes.lag[0] if notes.lag is not None and now - notes.lag[1] >= TELL_AFTER_MS else ""
+    return notes.lag[0] if notes.lag is not None and now >= notes.lag[1] else ""
 
 
 def _obstacle(pods: Sequence[Json], notes: Notes, now: Moment) -> str:

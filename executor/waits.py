@@ -43,8 +43,8 @@ def waiting(job: Json, pods: Sequence[Json], events: Sequence[Json]) -> Waiting 
 def lag(job: Json, pods: Sequence[Json]) -> str:
     """Return the step that Kubernetes itself has yet to do for the attempt, in a sentence; "" when it is not its turn.
 
-    Each of them takes less than a second as long as controllers, scheduler and kubelets work, and nothing in the
-    objects says so when one of them does not: only that the step does not come.
+    Each of them takes less than a second beyond its ``grace_ms`` as long as controllers, scheduler and kubelets work,
+    and nothing in the objects says so when one of them does not: only that the step does not come.
     """
     if podstatus.deletion_asked_at(job) is not None:
         return _deletion_lag(job, pods)
@@ -59,6 +59,15 @@ def lag(job: Json, pods: Sequence[Json]) -> str:
     return f"its Pod has ended{_JOB_GOES_ON}" if podstatus.is_over(newest) else _start_lag(newest)
 
 
+def grace_ms(pods: Sequence[Json]) -> int:
+    """Return how long the containers may still take that were told to end; 0 while none was."""
+    asked = [
+        pod for pod in pods if podstatus.deletion_asked_at(pod) is not None and podstatus.started_at(pod) is not None
+    ]
+    periods = [podstatus.number(podstatus.part(pod, "metadata"), "deletionGracePeriodSeconds") for pod in asked]
+    return 1000 * max(periods, default=0)
+
+
 _JOB_GOES_ON = ", and Kubernetes has not ended its Job yet"
 _OWN_FINALIZERS = frozenset({"foregroundDeletion", "orphan", "batch.kubernetes.io/job-tracking"})
 """Those of the garbage collector and the Job controller; what another one waits for, only its owner knows."""
@@ -70,9 +79,7 @@ def _deletion_lag(job: Json, pods: Sequence[Json]) -> str:
         newest = working[-1]
         if podstatus.deletion_asked_at(newest) is None:
             return "Kubernetes has not told its Pod to end yet"
-        if podstatus.started_at(newest) is not None:
-            return ""  # It has its grace period, which may be long.
-        return f"{_where(newest)} has not given up its Pod yet"
+        return f"{_where(newest)} has not ended its Pod yet"
     for kind, thing in [*(("Pod", pod) for pod in pods), ("Job", job)]:
         foreign = [each for each in podstatus.finalizers(thing) if each not in _OWN_FINALIZERS]
         if foreign:

@@ -199,5 +199,17 @@ def test_a_stop_says_that_the_kubernetes_node_is_silent_and_takes_it_back() -> N
 
 def test_what_kept_an_attempt_from_starting_is_no_obstacle_to_its_stop() -> None:
     waits = {**NOT_FOUND, "metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:30Z"}}
-    row = msgspec.structs.replace(task(uid="u", stop=StopKind.CANCEL), reason=STOPPING_UNSAID.reason)
-    assert action(row, Sight(job=job(deleted="2026-01-01T00:00:00Z"), pods=[waits]), READ, FAR) is None
+    row = msgspec.structs.replace(task(uid="u", stop=StopKind.CANCEL), reason=STOPPING_UNSAID.reason, job=JobCounts())
+    sight = Sight(job=job(deleted="2026-01-01T00:00:00Z"), pods=[waits])
+    assert said_after(row, sight) == ("", "the Kubernetes node worker-1 has not ended its Pod yet")
+
+
+def test_a_container_that_outlives_its_grace_period_keeps_a_stop() -> None:
+    metadata = {"name": "p", "deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    sight = Sight(job=job(deleted="2026-01-01T00:00:00Z"), pods=[{**RUNS, "metadata": metadata}])
+    _, notes = step(STOPPING_UNSAID, sight, READ)
+    late_ms = 30_000 + TELL_AFTER_MS
+    assert action(STOPPING_UNSAID, sight, notes, late_ms - 1) is None
+    assert (
+        told(STOPPING_UNSAID, sight, notes, late_ms).message == "the Kubernetes node worker-1 has not ended its Pod yet"
+    )

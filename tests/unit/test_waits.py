@@ -3,7 +3,7 @@
 import pytest
 
 from raftsman.executor.jobs import ANNOTATION_RELEASED, Json
-from raftsman.executor.waits import Waiting, lag, waiting
+from raftsman.executor.waits import Waiting, grace_ms, lag, waiting
 from raftsman.raft.lifecycle import Cause
 from tests.unit.kubernetes_objects import container, ended, event, pod, recorded
 
@@ -174,9 +174,9 @@ def told_to_go(which: Json, **metadata: object) -> Json:
         ({}, [RUNNING], ""),
         ({}, [OVER], "its Pod has ended, and Kubernetes has not ended its Job yet"),
         (DELETED, [RUNNING], "Kubernetes has not told its Pod to end yet"),
-        (DELETED, [told_to_go(RUNNING)], ""),
-        (DELETED, [told_to_go(FRESH)], "the Kubernetes node worker-1 has not given up its Pod yet"),
-        (DELETED, [told_to_go({**FRESH, "spec": {}})], "Kubernetes has not given up its Pod yet"),
+        (DELETED, [told_to_go(RUNNING)], "the Kubernetes node worker-1 has not ended its Pod yet"),
+        (DELETED, [told_to_go(FRESH)], "the Kubernetes node worker-1 has not ended its Pod yet"),
+        (DELETED, [told_to_go({**FRESH, "spec": {}})], "Kubernetes has not ended its Pod yet"),
         (DELETED, [told_to_go(OVER)], "Kubernetes has not removed its Pod yet"),
         (DELETED, [told_to_go(OVER, finalizers=["x/y"])], "its Pod p-1 is kept by the finalizer x/y"),
         (DELETED, [], "Kubernetes has not removed its Job yet"),
@@ -185,3 +185,9 @@ def told_to_go(which: Json, **metadata: object) -> Json:
 )
 def test_what_kubernetes_has_yet_to_do_is_known_by_what_is_missing(job: Json, pods: list[Json], words: str) -> None:
     assert lag(job, pods) == words
+
+
+def test_only_containers_that_run_have_a_grace_period() -> None:
+    assert grace_ms([]) == grace_ms([RUNNING]) == 0
+    assert grace_ms([told_to_go(FRESH, deletionGracePeriodSeconds=30)]) == 0
+    assert grace_ms([RUNNING, told_to_go(RUNNING, deletionGracePeriodSeconds=30)]) == 30_000
