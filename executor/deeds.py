@@ -171,7 +171,7 @@ class Deeds:
             self._note_delay(error, "waits for its turn", watched)
             return
         except Unreachable as error:
-            log.info("task %s: no answer to the creation of %s: %s", task.task_id, name, error.message)
+            log.info("task %s: it is not known whether %s was created: %s", task.task_id, name, error.message)
             self._note_silence(error, watched)
             return
         except Denied as error:

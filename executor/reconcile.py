@@ -30,7 +30,7 @@ from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import awaits_release, is_earlier, is_ours, is_superseded, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
-from raftsman.executor.waits import Waiting, grace_ms, lag, silent_node, waiting
+from raftsman.executor.waits import Waiting, deletion_lag, grace_ms, lag, silent_node, waiting
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import Cause, Signal, State
 from raftsman.raft.limits import clip
@@ -220,7 +220,12 @@ def _orphaned(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Mom
     bound = known_uid(attempt, notes)
     if task.stop is not None:
         left = [pod for pod in notes.orphans if not podstatus.is_over(pod) and _goes_on(pod)]
-        return (DeletePod(podstatus.name(left[0]), _uid(left[0])) if left else Confirm(bound)), notes
+        if left:
+            return DeletePod(podstatus.name(left[0]), _uid(left[0])), notes
+        notes = _count_lag(notes, deletion_lag({}, notes.orphans), now, grace_ms(notes.orphans))
+        held = _with(_report(task, attempt, Signal.OBSERVE), message=_obstacle(notes.orphans, notes, now))
+        telling, notes = _tell(task, _with(held, cause=task.pending_cause), notes, now)
+        return telling or Confirm(bound), notes
     working = [pod for pod in sight.pods if not podstatus.is_over(pod)]
     pods = working or notes.orphans
     since = podstatus.running_since(pods)

@@ -47,7 +47,7 @@ def lag(job: Json, pods: Sequence[Json]) -> str:
     and nothing in the objects says so when one of them does not: only that the step does not come.
     """
     if podstatus.deletion_asked_at(job) is not None:
-        return _deletion_lag(job, pods)
+        return deletion_lag(job, pods)
     if not pods:
         if podstatus.part(job, "spec").get("suspend") is True:
             return ""
@@ -73,7 +73,8 @@ _OWN_FINALIZERS = frozenset({"foregroundDeletion", "orphan", "batch.kubernetes.i
 """Those of the garbage collector and the Job controller; what another one waits for, only its owner knows."""
 
 
-def _deletion_lag(job: Json, pods: Sequence[Json]) -> str:
+def deletion_lag(job: Json, pods: Sequence[Json]) -> str:
+    """Return the same of a Job that was told to go, or of Pods that were told to go without one."""
     working = [pod for pod in pods if not podstatus.is_over(pod)]
     if working:
         newest = working[-1]
