@@ -32,7 +32,7 @@ class Notes:
     blind_since: Moment | None = None
     waits_since: Moment | None = None  # Since when the Job is there and has not run.
     wait: tuple[Cause | None, Moment | None] | None = None  # The current cause of waiting; when patience with it ends.
-    lag: tuple[str, Moment] | None = None  # The step that Kubernetes has yet to do, and when that is late.
+    lag: tuple[str, Moment] | None = None  # What is amiss (``_count_lag``); when that is told.
     reported_at: Moment | None = None
     events_at: Moment | None = None
     refusal: Outcome | Waiting | None = None  # What the last create was told.

@@ -49,6 +49,8 @@ RELEASE_AGAIN_MS = 10_000
 """A Job that was released, and is still shown as it was, is released again."""
 RETRY_REFUSED_MS = 5_000
 """A quota that is full is asked again so often: it empties when some Pod ends."""
+REFUSED_EVERY_MS = 30_000
+"""What is in the way of a stop is told so often, when its words change."""
 CONFIRM_EVERY_S = 1.0
 REPEAT_PROPOSAL_S = 0.3
 """After a proposal that found no leader: about one election."""
@@ -73,6 +75,7 @@ class Watched:
     captured: str = ""  # The UID of the Pod whose output that is.
     pod: Json | None = None  # The one whose output is to be captured, as seen last.
     output_awaited: bool = False  # Its end has had its time; a conclusion that is repeated does not wait again.
+    refused_at: Moment | None = None  # When it was told last what Kubernetes refuses to a stop.
     resume_at: Moment | None = None  # Not looked at before, after an error of ours.
 
 
@@ -97,9 +100,17 @@ class Deeds:
             # An answer that says no, be it a webhook's that is down (500); silence is the context's matter.
             answered = isinstance(error, Denied) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             refused = obstacle(task, error.message) if answered else None
-            if refused is not None:
+            if refused is not None and self._may_tell_refusal(watched):
                 await self._tell(refused, watched)
             await asyncio.sleep(CONFIRM_EVERY_S)
+
+    def _may_tell_refusal(self, watched: Watched) -> bool:
+        """Return whether the last time is long enough ago: some errors name a port, another one each time."""
+        now = self.moment()
+        if watched.refused_at is not None and now - watched.refused_at < REFUSED_EVERY_MS:
+            return False
+        watched.refused_at = now
+        return True
 
     async def _do(self, action: Action, task: Task, jobs: Jobs | None, watched: Watched) -> None:
         assert task.attempt is not None

@@ -48,8 +48,9 @@ TELL_AFTER_MS = 2_000
 """A Pod that waits longer says why; most start within a second, and their passing reasons would only be noise."""
 EVIDENCE_MS = 2_000
 """An end without an exit code waits so long for one: Jobs and Pods are watched apart, and the Job's can come first."""
-UNREACHABLE_EVERY_MS = 30_000
-"""An attempt that stays out of sight says anew why so often, if that has changed: there may be thousands of them."""
+STEADY_MS = 30_000
+"""Another reason why an attempt is out of sight is told when it has stood so long: there may be thousands of attempts,
+each with room for a few changes, and the words of a server that struggles alternate."""
 REPORT_EVERY_MS = 1_000
 """Reports of one attempt that change no state are at least so far apart."""
 OBSTACLE_BYTES = 400
@@ -146,16 +147,11 @@ def _without_adapter(task: Task, attempt: Attempt) -> Action | None:
 def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Say that the attempt is unreachable: silence is not failure."""
     notes = _count_blindness(notes, now)
-    if not _is_blind(notes, now) or _has_told_lately(task, notes, now):
-        return None, notes
     reason = sight.error if sight.elsewhere else f"context {attempt.context} is out of reach: {sight.error}"
-    telling = _tell_unreachable(task, attempt, reason)
-    return telling, replace(notes, reported_at=now) if telling else notes
-
-
-def _has_told_lately(task: Task, notes: Notes, now: Moment) -> bool:
-    """Whether the row's reason is young enough: what is wrong with a context changes, and its words more often."""
-    return task.unreachable and notes.reported_at is not None and now - notes.reported_at < UNREACHABLE_EVERY_MS
+    notes = _count_lag(notes, reason, now, STEADY_MS - TELL_AFTER_MS)
+    if not _is_blind(notes, now) or (task.unreachable and not _lag(notes, now)):
+        return None, notes
+    return _tell_unreachable(task, attempt, reason), notes
 
 
 def _shut_out(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:

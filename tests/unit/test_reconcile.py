@@ -14,7 +14,7 @@ from raftsman.executor.reconcile import (
     BLIND_MS,
     EVIDENCE_MS,
     NO_ADAPTER,
-    UNREACHABLE_EVERY_MS,
+    STEADY_MS,
     decide,
     output_source,
 )
@@ -156,12 +156,14 @@ def test_what_is_unreachable_is_not_said_again() -> None:
     assert action(row, Sight(error="still"), Notes(blind_since=at(0)), 60_000) is None
 
 
-def test_another_reason_for_being_unreachable_is_said_twice_a_minute_at_most() -> None:
+def test_another_reason_for_being_unreachable_is_said_when_it_has_stood_for_a_while() -> None:
     row = task(State.RUNNING, uid="u", unreachable=True, reason="context c is out of reach: refused")
-    notes = Notes(blind_since=at(0), reported_at=at(0))
-    assert action(row, Sight(error="its credentials are not accepted"), notes, UNREACHABLE_EVERY_MS - 1) is None
-    report = told(row, Sight(error="its credentials are not accepted"), notes, UNREACHABLE_EVERY_MS)
-    assert report.reason == "context c is out of reach: its credentials are not accepted"
+    another = Sight(error="its credentials are not accepted")
+    _, notes = step(row, another, Notes(blind_since=at(-60_000)))
+    assert action(row, another, notes, STEADY_MS - 1) is None
+    assert told(row, another, notes, STEADY_MS).reason == f"context c is out of reach: {another.error}"
+    _, notes = step(row, Sight(error="refused"), notes, STEADY_MS - 1)
+    assert action(row, another, notes, STEADY_MS) is None
 
 
 def test_a_stop_says_that_its_context_is_out_of_reach() -> None:
