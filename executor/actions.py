@@ -32,6 +32,7 @@ class Notes:
     blind_since: Moment | None = None
     waits_since: Moment | None = None  # Since when the Job is there and has not run.
     wait: tuple[Cause | None, Moment | None] | None = None  # The current cause of waiting; when patience with it ends.
+    lag: tuple[str, Moment] | None = None  # What is amiss (``_count_lag``); when that is told.
     reported_at: Moment | None = None
     events_at: Moment | None = None
     refusal: Outcome | Waiting | None = None  # What the last create was told.
@@ -45,6 +46,7 @@ class Notes:
     orphans: tuple[Json, ...] = ()  # The Pods that the last such read has found without their Job.
     deletion: Json | None = None  # The Job as our own deletion found it.
     ended_since: Moment | None = None  # Since when the attempt's end is known.
+    found: tuple[Json, ...] | None = None  # The Pods that a quorum read has found of the Job that had ended.
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,13 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
+class FindPods:
+    """Ask a quorum for the Pods of the Job with this UID, of which none is seen that says how it ended."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadEvents:
     """Read the Events about these objects."""
 
@@ -109,4 +118,4 @@ class Conclude:
     report: Report
 
 
-Action = Create | Release | Delete | DeletePod | Clear | Confirm | ReadEvents | Tell | Conclude
+Action = Create | Release | Delete | DeletePod | Clear | Confirm | FindPods | ReadEvents | Tell | Conclude

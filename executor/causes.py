@@ -152,7 +152,6 @@ _PULL_QPS = "pull QPS exceeded"
 _MISSING_IN_MOUNT = re.compile(r"\b(?:secret|configmap) \S+ not found|references non-existent", re.IGNORECASE)
 
 POD_EVENTS: dict[str, Cause | None] = {
-    "Scheduled": None,
     "TriggeredScaleUp": None,
     "NotTriggerScaleUp": Cause.UNSCHEDULABLE,
     "FailedScheduling": Cause.UNSCHEDULABLE,

@@ -9,11 +9,12 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import assert_never
 
 import msgspec
 
-from raftsman.executor import podstatus
+from raftsman.executor import causes, podstatus
 from raftsman.executor.actions import (
     Action,
     Clear,
@@ -22,6 +23,7 @@ from raftsman.executor.actions import (
     Create,
     Delete,
     DeletePod,
+    FindPods,
     Notes,
     ReadEvents,
     Release,
@@ -47,6 +49,8 @@ RELEASE_AGAIN_MS = 10_000
 """A Job that was released, and is still shown as it was, is released again."""
 RETRY_REFUSED_MS = 5_000
 """A quota that is full is asked again so often: it empties when some Pod ends."""
+REFUSED_EVERY_MS = 30_000
+"""What is in the way of a stop is told so often, when its words change."""
 CONFIRM_EVERY_S = 1.0
 REPEAT_PROPOSAL_S = 0.3
 """After a proposal that found no leader: about one election."""
@@ -71,6 +75,7 @@ class Watched:
     captured: str = ""  # The UID of the Pod whose output that is.
     pod: Json | None = None  # The one whose output is to be captured, as seen last.
     output_awaited: bool = False  # Its end has had its time; a conclusion that is repeated does not wait again.
+    refused_at: Moment | None = None  # When it was told last what Kubernetes refuses to a stop.
     resume_at: Moment | None = None  # Not looked at before, after an error of ours.
 
 
@@ -92,10 +97,20 @@ class Deeds:
             await self._do(action, task, jobs, watched)
         except KubernetesError as error:
             log.info("task %s: %s: %s; trying again", task.task_id, type(action).__name__.lower(), error.message)
-            refused = obstacle(task, error.message) if isinstance(error, Denied) else None
-            if refused is not None:
+            # An answer that says no, be it a webhook's that is down (500); silence is the context's matter.
+            answered = isinstance(error, Denied) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            refused = obstacle(task, error.message) if answered else None
+            if refused is not None and self._may_tell_refusal(watched):
                 await self._tell(refused, watched)
             await asyncio.sleep(CONFIRM_EVERY_S)
+
+    def _may_tell_refusal(self, watched: Watched) -> bool:
+        """Return whether the last time is long enough ago: some errors name a port, another one each time."""
+        now = self.moment()
+        if watched.refused_at is not None and now - watched.refused_at < REFUSED_EVERY_MS:
+            return False
+        watched.refused_at = now
+        return True
 
     async def _do(self, action: Action, task: Task, jobs: Jobs | None, watched: Watched) -> None:
         assert task.attempt is not None
@@ -117,8 +132,8 @@ class Deeds:
                 await self._clear(_given(jobs), task, name, uid, watched)
             case Confirm(uid):
                 await self._confirm(_given(jobs), task, name, uid, watched)
-            case ReadEvents(uids):
-                await self._read_events(_given(jobs), task, uids, watched)
+            case FindPods() | ReadEvents():
+                await self._read_more(_given(jobs), task, action, watched)
             case _:
                 assert_never(action)
 
@@ -167,7 +182,7 @@ class Deeds:
             self._note_delay(error, "waits for its turn", watched)
             return
         except Unreachable as error:
-            log.info("task %s: no answer to the creation of %s: %s", task.task_id, name, error.message)
+            log.info("task %s: it is not known whether %s was created: %s", task.task_id, name, error.message)
             self._note_silence(error, watched)
             return
         except Denied as error:
@@ -200,15 +215,20 @@ class Deeds:
         watched.notes = replace(watched.notes, retry_at=self.moment() + pause_ms)
 
     def _note_silence(self, error: Unreachable, watched: Watched) -> None:
-        # The first time means little; whoever goes on waiting is told.
-        self._note_delay(error, "gets no answer" if watched.ambiguous else "", watched)
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._note_delay(error, "fails", watched)
+        else:  # The first time means little; whoever goes on waiting is told.
+            self._note_delay(error, "gets no answer" if watched.ambiguous else "", watched)
         watched.ambiguous = True
 
     def _note_delay(self, error: Unreachable, what: str, watched: Watched) -> None:
         if what:
             message = clip(f"the creation of its Job {what}: {error.message}")
-            watched.notes = replace(watched.notes, refusal=Waiting(cause=None, message=message, grace_ms=None))
-        self._try_again(max(RETRY_CREATE_MS, int(1000 * (error.retry_after_s or 0))), watched)
+            cause = causes.of_refusal(error.message).cause  # A webhook that does not answer is the server's error 500.
+            watched.notes = replace(watched.notes, refusal=Waiting(cause=cause, message=message, grace_ms=None))
+        fails = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        pause_ms = RETRY_REFUSED_MS if fails else RETRY_CREATE_MS
+        self._try_again(max(pause_ms, int(1000 * (error.retry_after_s or 0))), watched)
 
     def _note_refusal(self, error: Denied, watched: Watched) -> None:
         watched.notes = replace(watched.notes, refusal=create_refusal(error))
@@ -254,10 +274,14 @@ class Deeds:
         if not over:
             await asyncio.sleep(CONFIRM_EVERY_S)  # Nobody has to look again sooner.
 
-    async def _read_events(self, jobs: Jobs, task: Task, uids: tuple[str, ...], watched: Watched) -> None:
+    async def _read_more(self, jobs: Jobs, task: Task, action: FindPods | ReadEvents, watched: Watched) -> None:
         assert task.attempt is not None
-        for uid in uids:
-            watched.events[uid] = await jobs.list_events(task.attempt.namespace, uid)
+        namespace = task.attempt.namespace
+        if isinstance(action, FindPods):
+            watched.notes = replace(watched.notes, found=tuple(await jobs.list_pods(namespace, action.uid)))
+            return
+        for uid in action.uids:
+            watched.events[uid] = await jobs.list_events(namespace, uid)
 
 
 def _uid(thing: Json) -> str:

@@ -84,6 +84,12 @@ def name(thing: Json) -> str:
     return text(part(thing, "metadata"), "name")
 
 
+def finalizers(thing: Json) -> list[str]:
+    """Return what holds the object when it is deleted."""
+    found = part(thing, "metadata").get("finalizers")
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
 def phase(pod: Json) -> str:
     """Return Pending, Running, Succeeded, Failed, Unknown, or ""."""
     return text(part(pod, "status"), "phase")

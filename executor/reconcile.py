@@ -19,6 +19,7 @@ from raftsman.executor.actions import (
     Create,
     Delete,
     DeletePod,
+    FindPods,
     Notes,
     ReadEvents,
     Release,
@@ -29,11 +30,12 @@ from raftsman.executor.jobs import Json
 from raftsman.executor.manifest import awaits_release, is_earlier, is_ours, is_superseded, job_name
 from raftsman.executor.moments import Moment
 from raftsman.executor.outcome import UNKNOWN_EXIT, Outcome, absent_outcome, job_outcome
-from raftsman.executor.waits import Waiting, waiting
+from raftsman.executor.waits import Waiting, deletion_lag, grace_ms, lag, silent_node, waiting
 from raftsman.raft.commands import Report
 from raftsman.raft.lifecycle import Cause, Signal, State
 from raftsman.raft.limits import clip
 from raftsman.raft.records import Attempt, Instant, Task
+from raftsman.raft.task_rules import stop_reason
 
 NO_ADAPTER = "Kubernetes adapter not available"
 """What a task is told whose node has lost the context from its settings."""
@@ -46,6 +48,9 @@ TELL_AFTER_MS = 2_000
 """A Pod that waits longer says why; most start within a second, and their passing reasons would only be noise."""
 EVIDENCE_MS = 2_000
 """An end without an exit code waits so long for one: Jobs and Pods are watched apart, and the Job's can come first."""
+STEADY_MS = 30_000
+"""Another reason why an attempt is out of sight is told when it has stood so long: there may be thousands of attempts,
+each with room for a few changes, and the words of a server that struggles alternate."""
 REPORT_EVERY_MS = 1_000
 """Reports of one attempt that change no state are at least so far apart."""
 OBSTACLE_BYTES = 400
@@ -142,9 +147,10 @@ def _without_adapter(task: Task, attempt: Attempt) -> Action | None:
 def _blind(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment) -> tuple[Action | None, Notes]:
     """Say that the attempt is unreachable: silence is not failure."""
     notes = _count_blindness(notes, now)
-    if not _is_blind(notes, now):
+    reason = sight.error if sight.elsewhere else f"context {attempt.context} is out of reach: {sight.error}"
+    notes = _count_lag(notes, reason, now, STEADY_MS - TELL_AFTER_MS)
+    if not _is_blind(notes, now) or (task.unreachable and not _lag(notes, now)):
         return None, notes
-    reason = sight.error if sight.elsewhere else f"context {attempt.context} does not answer: {sight.error}"
     return _tell_unreachable(task, attempt, reason), notes
 
 
@@ -170,10 +176,10 @@ def _is_blind(notes: Notes, now: Moment) -> bool:
 
 
 def _tell_unreachable(task: Task, attempt: Attempt, reason: str) -> Action | None:
-    if task.unreachable:
-        return None
     report = _report(task, attempt, Signal.OBSERVE)
-    return Tell(_with(report, unreachable=True, reason=reason, cause=task.pending_cause))
+    obstacle = clip(reason, OBSTACLE_BYTES) if task.stop else ""
+    report = _with(report, unreachable=True, reason=clip(reason), message=obstacle, cause=task.pending_cause)
+    return Tell(report) if _says_something_new(task, report) else None
 
 
 # --- no Job is there ------------------------------------------------------------------------------
@@ -210,7 +216,12 @@ def _orphaned(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Mom
     bound = known_uid(attempt, notes)
     if task.stop is not None:
         left = [pod for pod in notes.orphans if not podstatus.is_over(pod) and _goes_on(pod)]
-        return (DeletePod(podstatus.name(left[0]), _uid(left[0])) if left else Confirm(bound)), notes
+        if left:
+            return DeletePod(podstatus.name(left[0]), _uid(left[0])), notes
+        notes = _count_lag(notes, deletion_lag({}, notes.orphans), now, grace_ms(notes.orphans))
+        held = _with(_report(task, attempt, Signal.OBSERVE), message=_obstacle(notes.orphans, notes, now))
+        telling, notes = _tell(task, _with(held, cause=task.pending_cause), notes, now)
+        return telling or Confirm(bound), notes
     working = [pod for pod in sight.pods if not podstatus.is_over(pod)]
     pods = working or notes.orphans
     since = podstatus.running_since(pods)
@@ -268,7 +279,7 @@ def _present(
 ) -> tuple[Action | None, Notes]:
     job = sight.job
     assert job is not None
-    outcome = job_outcome(job, sight.pods, sight.departed)
+    outcome = job_outcome(job, [*(notes.found or ()), *sight.pods], sight.departed)
     if outcome is not None and _ended_before_deletion(job):
         return _end(task, attempt, outcome, notes, now, job=job)
     if task.stop is not None and podstatus.deletion_asked_at(job) is None:
@@ -287,6 +298,8 @@ def _end(
     since = notes.ended_since if notes.ended_since is not None else now
     if outcome.exit_code == UNKNOWN_EXIT and now - since < EVIDENCE_MS:
         return None, replace(notes, ended_since=since)
+    if outcome.cause is Cause.RESULT_UNKNOWN and job is not None and notes.found is None:
+        return FindPods(_uid(job)), notes  # A mirror shows what has our labels, and labels can be taken away.
     return Conclude(_final(task, attempt, outcome, job)), notes
 
 
@@ -324,20 +337,41 @@ def _watch(task: Task, attempt: Attempt, sight: Sight, notes: Notes, now: Moment
     starting = running_since is None and task.state is not State.RUNNING
     # What once kept it from starting says nothing about an attempt that has run, even when its Pod is gone.
     wait = (notes.held if awaits_release(job) else None) or waiting(job, sight.pods, sight.events if starting else ())
-    if starting:
+    notes = _count_lag(notes, lag(job, sight.pods), now, grace_ms(sight.pods))
+    if starting and task.stop is None:
         notes = _count_wait(notes, wait, now)
         if _must_read_events(notes, now):
             return ReadEvents(_about(job, sight.pods)), replace(notes, events_at=now)
-        if task.stop is None and wait is not None and _is_hopeless(notes, now):
+        if wait is not None and _is_hopeless(notes, now):
             return Tell(
                 _with(_report(task, attempt, Signal.GIVE_UP, job), cause=wait.cause, message=wait.message)
             ), notes
     report = _report(task, attempt, Signal.OBSERVE if running_since is None else Signal.START, job)
+    report = _with(report, started_at=_exact(running_since, attempt))
     told = wait if not starting or _is_telling(notes, now) else None
-    reason = told.message if told else _deletion_note(task, job)
-    started_at = _exact(running_since, attempt)
-    report = _with(report, started_at=started_at, reason=reason, cause=told.cause if told else None)
+    if task.stop is not None:
+        report = _with(report, message=_obstacle(sight.pods, notes, now), cause=task.pending_cause)
+    else:
+        reason = told.message if told else _foreign_words(job, notes, now)
+        report = _with(report, reason=reason, cause=told.cause if told else None)
     return _tell(task, report, notes, now)
+
+
+def _count_lag(notes: Notes, lacking: str, now: Moment, grace: int) -> Notes:
+    if notes.lag is not None and notes.lag[0] == lacking:
+        return notes
+    return replace(notes, lag=(lacking, now + grace + TELL_AFTER_MS) if lacking else None)
+
+
+def _lag(notes: Notes, now: Moment) -> str:
+    """Return what Kubernetes should have done by now, had all of it worked."""
+    return notes.lag[0] if notes.lag is not None and now >= notes.lag[1] else ""
+
+
+def _obstacle(pods: Sequence[Json], notes: Notes, now: Moment) -> str:
+    """Return what keeps a stop from its end: it can last for ever, and only a user can do something about it."""
+    silent = next((wait.message for pod in pods if (wait := silent_node(pod)) is not None), "")
+    return clip(silent or _lag(notes, now), OBSTACLE_BYTES)
 
 
 def _count_wait(notes: Notes, wait: Waiting | None, now: Moment) -> Notes:
@@ -363,9 +397,11 @@ def _is_telling(notes: Notes, now: Moment) -> bool:
     return notes.waits_since is not None and now - notes.waits_since >= TELL_AFTER_MS
 
 
-def _deletion_note(task: Task, job: Json) -> str:
-    foreign = task.stop is None and podstatus.deletion_asked_at(job) is not None
-    return "its Job is being deleted, and not by raftsman" if foreign else ""
+def _foreign_words(job: Json, notes: Notes, now: Moment) -> str:
+    """Return what is worth knowing of an attempt that waits for nothing it could name itself."""
+    foreign = podstatus.deletion_asked_at(job) is not None
+    words = ("its Job is being deleted, and not by raftsman" if foreign else "", _lag(notes, now))
+    return "; ".join(word for word in words if word)
 
 
 def _about(job: Json, pods: Sequence[Json]) -> tuple[str, ...]:
@@ -392,7 +428,7 @@ def _says_something_new(task: Task, report: Report) -> bool:
     assert attempt is not None
     if report.signal is Signal.START and task.state is State.ASSIGNED:
         return True
-    reason = task.reason if task.stop else report.reason  # While it is being stopped, the row keeps the stop's reason.
+    reason = stop_reason(task, task.stop, report.message) if task.stop else report.reason
     told = (report.job_uid, reason, report.cause, report.unreachable, report.job or task.job)
     return told != (attempt.job_uid, task.reason, task.pending_cause, task.unreachable, task.job)
 

@@ -25,7 +25,7 @@ class Waiting:
 
 
 def waiting(job: Json, pods: Sequence[Json], events: Sequence[Json]) -> Waiting | None:
-    """Return what the attempt waits for, or None when it runs, has ended or does not say.
+    """Return what the attempt waits for, or None when it runs or has ended.
 
     *events* are those about the Job and its Pods, the newest last; without them a Job that makes no Pod looks like
     one that is about to. A running Pod waits only when its Kubernetes node has gone silent.
@@ -36,8 +36,71 @@ def waiting(job: Json, pods: Sequence[Json], events: Sequence[Json]) -> Waiting 
     if podstatus.is_over(newest):
         return None
     if podstatus.started_at(newest) is not None:
-        return _silent_node(newest)
+        return silent_node(newest)
     return pod_wait(newest) or _pod_event(events)
+
+
+def lag(job: Json, pods: Sequence[Json]) -> str:
+    """Return the step that Kubernetes itself has yet to do for the attempt, in a sentence; "" when it is not its turn.
+
+    Each of them takes less than a second beyond its ``grace_ms`` as long as controllers, scheduler and kubelets work,
+    and nothing in the objects says so when one of them does not: only that the step does not come.
+    """
+    if podstatus.deletion_asked_at(job) is not None:
+        return deletion_lag(job, pods)
+    if not pods:
+        if podstatus.part(job, "spec").get("suspend") is True:
+            return ""
+        status = podstatus.part(job, "status")
+        had_one = any(podstatus.number(status, count) for count in ("active", "terminating", "succeeded", "failed"))
+        words = f"its Pod is not seen any more{_JOB_GOES_ON}"
+        return words if had_one else "Kubernetes has not made a Pod of its Job yet"
+    newest = pods[-1]
+    return f"its Pod has ended{_JOB_GOES_ON}" if podstatus.is_over(newest) else _start_lag(newest)
+
+
+def grace_ms(pods: Sequence[Json]) -> int:
+    """Return how long the containers may still take that were told to end; 0 while none was."""
+    asked = [
+        pod for pod in pods if podstatus.deletion_asked_at(pod) is not None and podstatus.started_at(pod) is not None
+    ]
+    periods = [podstatus.number(podstatus.part(pod, "metadata"), "deletionGracePeriodSeconds") for pod in asked]
+    return 1000 * max(periods, default=0)
+
+
+_JOB_GOES_ON = ", and Kubernetes has not ended its Job yet"
+_OWN_FINALIZERS = frozenset({"foregroundDeletion", "orphan", "batch.kubernetes.io/job-tracking"})
+"""Those of the garbage collector and the Job controller; what another one waits for, only its owner knows."""
+
+
+def deletion_lag(job: Json, pods: Sequence[Json]) -> str:
+    """Return the same of a Job that was told to go, or of Pods that were told to go without one."""
+    working = [pod for pod in pods if not podstatus.is_over(pod)]
+    if working:
+        newest = working[-1]
+        if podstatus.deletion_asked_at(newest) is None:
+            return "Kubernetes has not told its Pod to end yet"
+        return f"{_where(newest)} has not ended its Pod yet"
+    for kind, thing in [*(("Pod", pod) for pod in pods), ("Job", job)]:
+        foreign = [each for each in podstatus.finalizers(thing) if each not in _OWN_FINALIZERS]
+        if foreign:
+            return f"its {kind} {podstatus.name(thing)} is kept by the finalizer {foreign[0]}"
+    return f"Kubernetes has not removed its {'Pod' if pods else 'Job'} yet"
+
+
+def _start_lag(pod: Json) -> str:
+    """Return who has not begun with a Pod that has not started: the scheduler, or its Kubernetes node."""
+    if podstatus.started_at(pod) is not None:
+        return ""
+    if not podstatus.text(podstatus.part(pod, "spec"), "nodeName"):
+        return "the scheduler of Kubernetes has not looked at its Pod yet"
+    begun = podstatus.text(podstatus.part(pod, "status"), "startTime")
+    return f"{_where(pod)} prepares its Pod" if begun else f"{_where(pod)} has not begun with its Pod yet"
+
+
+def _where(pod: Json) -> str:
+    node = podstatus.text(podstatus.part(pod, "spec"), "nodeName")
+    return f"the Kubernetes node {node}" if node else "Kubernetes"
 
 
 def pod_wait(pod: Json) -> Waiting | None:
@@ -66,7 +129,7 @@ def _refused_pod(events: Sequence[Json]) -> Waiting | None:
     return wait_of(causes.of_refusal(message), message)
 
 
-def _silent_node(pod: Json) -> Waiting | None:
+def silent_node(pod: Json) -> Waiting | None:
     """Return the wait for a Kubernetes node that does not answer: then Ready alone is lowered, by the control plane."""
     lowered = podstatus.condition(pod, "Ready", status="False")
     if lowered is None or podstatus.condition(pod, "ContainersReady") is None:

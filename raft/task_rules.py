@@ -96,7 +96,7 @@ def _reassign(table: Rows, entry: Entry, command: Reassign) -> Edits | Refused:
     server = task.attempt.server or _server(table, command.node, task)
     moved = msgspec.structs.replace(task.attempt, node=command.node, server=server, moved_at=entry.at)
     taken = f"taken over by node {command.node}, because node {command.from_node} {why}"
-    reason = _stop_reason(task, task.stop) if task.stop else taken
+    reason = stop_reason(task, task.stop) if task.stop else taken
     return Edits(tasks=(msgspec.structs.replace(task, attempt=moved, unreachable=False, reason=reason),))
 
 
@@ -137,7 +137,7 @@ def _report(table: Rows, entry: Entry, command: Report) -> Edits | Refused:
         state=state,
         attempt=attempt,
         unreachable=command.unreachable,
-        reason=_stop_reason(task, task.stop, command.message) if task.stop else limits.clip(command.reason),
+        reason=stop_reason(task, task.stop, command.message) if task.stop else limits.clip(command.reason),
         pending_cause=command.cause,
         job=command.job or task.job,
     )
@@ -267,10 +267,11 @@ def _stop(task: Task, stop: Stop) -> Edits:
     if task.stop is not None:
         return NOTHING
     stop = msgspec.structs.replace(stop, message=limits.clip(stop.message))
-    return Edits(tasks=(msgspec.structs.replace(task, stop=stop, reason=_stop_reason(task, stop)),))
+    return Edits(tasks=(msgspec.structs.replace(task, stop=stop, reason=stop_reason(task, stop)),))
 
 
-def _stop_reason(task: Task, stop: Stop, obstacle: str = "") -> str:
+def stop_reason(task: Task, stop: Stop, obstacle: str = "") -> str:
+    """Return the reason of a task that is being stopped; *obstacle*: what is in the way of its end."""
     what = "its processes are" if task.type in BOUND_TYPES else "its Job and Pods are"
     why = f" ({stop.message})" if stop.message else ""
     obstacle = f", and {obstacle}" if obstacle else ""

@@ -235,6 +235,11 @@ class KubernetesJobs:
         if mirror is not None:
             await mirror.stop()
 
+    def hope(self) -> None:
+        """Let no mirror wait any longer for its next try: the context answers once more."""
+        for mirror in self._mirrors.values():
+            mirror.hope()
+
     async def restart_mirrors(self) -> None:
         """Forget everything and list again: the context now is another cluster."""
         for mirror in list(self._mirrors.values()):

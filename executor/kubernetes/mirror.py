@@ -110,6 +110,11 @@ class NamespaceMirror:
         self._selector = selector
         self._start()
 
+    def hope(self) -> None:
+        """Try at once what failed and is to be tried again after a pause: the context answers once more."""
+        for reflector in self._reflectors:
+            reflector.hope()
+
     async def restart(self) -> None:
         """Forget everything but departed Pods and list again."""
         stopped = self._cancel()

@@ -18,6 +18,7 @@ _METADATA = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",  # With the stamp it tells when the deletion was asked for.
     "creationTimestamp",
+    "finalizers",  # They say what a deletion waits for.
 )
 _CONTAINERS = ("initContainers", "containers")
 _JOB_SPEC = ("ttlSecondsAfterFinished", "suspend")

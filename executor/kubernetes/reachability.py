@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from raftsman.executor.jobs import ContextHealth, Denied, KubernetesError, Unauthorized
+from raftsman.executor.jobs import ContextHealth, Denied, KubernetesError, Unauthorized, Unreachable
 from raftsman.executor.kubernetes.client import KubernetesJobs
 from raftsman.executor.kubernetes.connection import Connection
 from raftsman.executor.kubernetes.kubeconfig import Access, KubeconfigError, stamp_of
@@ -31,6 +31,8 @@ BUILD_S = 45.0  # For a connection: exec plugins have a deadline of their own, a
 FAILURES = 2  # Probes that must fail in a row: a single lost packet makes no news.
 
 ANYBODY = "/version"  # Answered to callers without credentials too: proof of life, not of trust.
+ALIVE = "/livez"  # Answered to callers without credentials too, within 2 s.
+ETCD_FAILS = b"[-]etcd "  # k8s.io/apiserver/pkg/server/healthz: one line a check, a sign at its beginning.
 KNOWN_ONLY = "/api"  # Answered to everybody who has an account.
 
 T = TypeVar("T")
@@ -129,6 +131,7 @@ class ContextLoop:
         self._wake.clear()
         try:
             await self._probe(await self._connected())
+            await self._look_at_storage()
         except Denied:
             # It may not read that, but it answers, and knows who asks.
             self._distrusted = False
@@ -139,7 +142,7 @@ class ContextLoop:
             if error.status == 429:
                 return self._answered()
             certain = isinstance(error, Unauthorized) or error.reason == "ConnectionRefused"
-            return self._failed(error.message, certain=certain)
+            return self._failed(_sentence(error), certain=certain)
         return self._answered()
 
     async def _probe(self, transport: Transport) -> None:
@@ -152,6 +155,17 @@ class ContextLoop:
                 raise
             await (await self._connected()).probe(KNOWN_ONLY)
         self._distrusted = False
+
+    async def _look_at_storage(self) -> None:
+        """Ask an API server that answers how it does: without etcd every other call hangs, and its watches say nothing.
+
+        Only its own word counts. Servers that do not give it (an old one, a proxy, an account that may not ask) are
+        known by the other probe alone.
+        """
+        assert self._transport is not None
+        if ETCD_FAILS in await self._transport.ask(ALIVE):
+            server = self._transport.connection.server
+            raise Unreachable(f"{server} answers, but cannot reach its etcd", reason="Storage")
 
     async def _connected(self) -> Transport:
         """Return the transport, over a new connection when the credentials changed or were not accepted."""
@@ -218,12 +232,14 @@ class ContextLoop:
         self._backoff.reset()
         if self._record.answered(self._timing.wall_ms()):
             logger.info("context %s answers", self._name)
+            if self.jobs is not None:
+                self.jobs.hope()  # After a long outage their pauses are long, and nothing is seen meanwhile.
             self._on_health(self._name, self.health)
         return self._timing.between(0.9 * PROBE_EVERY_S, 1.1 * PROBE_EVERY_S)
 
     def _failed(self, error: str, *, certain: bool) -> float:
         if self._record.failed(error, self._timing.wall_ms(), certain=certain):
-            logger.warning("context %s does not answer: %s", self._name, error)
+            logger.warning("context %s is out of reach: %s", self._name, error)
             self._on_health(self._name, self.health)
         return self._backoff.next_s()
 
@@ -237,6 +253,10 @@ class ContextLoop:
                 wait.cancel()
         if self._wake.is_set():
             await self._timing.sleep(self._timing.between(DOUBT_S / 4, DOUBT_S / 2))
+
+
+def _sentence(error: KubernetesError) -> str:
+    return f"its credentials are not accepted ({error.message})" if isinstance(error, Unauthorized) else error.message
 
 
 def _stamps(files: list[Path]) -> dict[Path, tuple[int, int]]:

@@ -89,6 +89,7 @@ class Reflector:
         self._watched_at = -BETWEEN_WATCHES_S
         self._error = f"{source.resource} of namespace {source.namespace} are not listed yet"
         self._refused = False  # The last failure was a 403.
+        self._hope = asyncio.Event()
         self.objects: dict[str, Json] = {}  # By UID.
         self.listed = False
         self.malformed = 0  # Objects and events that were none.
@@ -119,7 +120,24 @@ class Reflector:
             except Exception:  # The outermost frame: a fault of ours must not blind a namespace for good.
                 logger.exception("the copy of %s met an error, and is made anew", self._where())
                 pause_s = self._start_over()
-            await self._timing.sleep(pause_s)
+            await self._pause(pause_s)
+
+    def hope(self) -> None:
+        """End a pause, and let the next ones be short: there is reason to think that a try goes well soon.
+
+        Harmless at any other time. A server that has just started ends its first watches at once.
+        """
+        self._backoff.reset()
+        self._hope.set()
+
+    async def _pause(self, pause_s: float) -> None:
+        self._hope.clear()
+        waits = {asyncio.ensure_future(self._timing.sleep(pause_s)), asyncio.ensure_future(self._hope.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _start_over(self) -> float:
         """Trust nothing before the next list; return how long to pause."""

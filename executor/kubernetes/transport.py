@@ -99,6 +99,23 @@ class Transport:
         timeout = aiohttp.ClientTimeout(total=PROBE_S)
         return await self._exchange(Call(verb="probe", method="GET", path=path, timeout=timeout))
 
+    async def ask(self, path: str) -> bytes:
+        """Return the beginning of what the context answers on *path*, whatever its status; b"" without an answer."""
+        timeout = aiohttp.ClientTimeout(total=PROBE_S)
+        connection = self._connection
+        connection.users += 1
+        try:
+            call = Call(verb="probe", method="GET", path=path, timeout=timeout)
+            response = await self._request(connection, connection.unary, call)
+            try:
+                return await _read_some(response)
+            finally:
+                response.close()
+        except Unreachable:
+            return b""
+        finally:
+            await connection.leave()
+
     async def watch(self, call: Call) -> AsyncGenerator[bytes, None]:
         """Yield the chunks of a watch: first an empty one, when the context has accepted it.
 

@@ -1,11 +1,13 @@
 """``/v1/tasks/{id}/logs``: an attempt's output, from whichever node keeps it. How it is written is ``logforms``.
 
-The assigned node follows the Pod and keeps the output; every other node asks it (``relays``). When nobody has it any
-more, the end of the output that the table holds is given, and the stream says that it is not whole.
+The assigned node follows the Pod and keeps the output; every other node asks it (``relays``). One that took the attempt
+over when there was nothing to be read any more asks the node before it. When nobody has it, the end of the output
+that the table holds is given, and the stream says that it is not whole.
 """
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -35,6 +37,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     if last_event_id(request) == END_ID:
         return web.Response(status=204)  # So that a reader which has seen the end does not connect again.
     keeper = None if FORWARDED_BY in request.headers else _keeper(site, task)
+    keeper = keeper or _earlier_keeper(site, task, wish.attempt)
     if keeper is not None:
         return await relay(request, keeper, media_type)
     chunks = _written(behind(wish.place, _records(site, task, wish)), wish, media_type)
@@ -94,7 +97,24 @@ def _keeper(site: Site, task: Task) -> str | None:
     """Return the URL of the other node that keeps the output, None when this node should answer."""
     if task.node in (None, site.node):
         return None
-    member = site.replica.read(lambda table: table.member(task.node or ""))
+    return _url_of(site, task.node or "")
+
+
+def _earlier_keeper(site: Site, task: Task, number: int) -> str | None:
+    """Return the URL of the node that kept the attempt's output before this one, which took it over and saw none.
+
+    The Pod may have gone before anything could be read again. The task has ended, so that all nodes agree which one
+    was its last: only that one asks further, and nobody asks in a circle.
+    """
+    if not task.ended or task.node != site.node or site.output.find(task.task_id, task.sequence, number) is not None:
+        return None
+    changes = [change for change in reversed(task.changes) if change.attempt == number]
+    earlier = dict.fromkeys(change.node for change in changes if change.node not in ("", site.node))
+    return next((url for url in map(partial(_url_of, site), earlier) if url is not None), None)
+
+
+def _url_of(site: Site, node: str) -> str | None:
+    member = site.replica.read(lambda table: table.member(node))
     return member.url if member is not None and member.lost_at is None else None
 
 
@@ -112,7 +132,7 @@ async def _records(site: Site, task: Task, wish: _Wish) -> AsyncIterator[Record]
         await site.feed.wait_for_task(task_id, FOLLOW_POLL_S)
         output = site.output.find(task_id, task.sequence, number)
     if output is None:
-        for record in _from_row(find_task(site, task_id), wish):
+        for record in known_to_row(find_task(site, task_id), wish.attempt, wish.stream):
             yield record
         return
     async for record in output.read(tail=wish.tail, since=wish.since, stream=wish.stream, follow=follow):
@@ -126,19 +146,29 @@ def _may_come(site: Site, task_id: str, number: int) -> bool:
     return not task.ended and (task.attempt is None or task.attempt.number <= number)
 
 
-def _from_row(task: Task, wish: _Wish) -> list[Record]:
-    """Return what the table itself knows of the output."""
-    number = wish.attempt
-    if task.attempt is None or not task.ended or task.attempt.number != number:
-        return [End("unavailable", "there is no output yet" if not task.ended else "no node keeps this output")]
+def known_to_row(task: Task, number: int, stream: str = "") -> list[Record]:
+    """Return what the table itself knows of the output of attempt *number*: at most its end.
+
+    *stream*: that one only.
+    """
+    if not task.ended:
+        return [End("unavailable", "there is no output yet")]
+    if task.attempt is None:
+        return [End("unavailable", "it was never started, so that there is no output")]
+    if task.attempt.number != number:
+        return [End("unavailable", "no node keeps this output")]
     tails = {"stdout": task.output_tail, "stderr": task.error_tail}
-    lines: list[Record] = [
-        LogLine(number, name, "", line)
-        for name, tail in tails.items()
-        for line in tail.splitlines()
-        if wish.stream in ("", name)
-    ]
-    return [*lines, End("truncated" if lines else "unavailable", "only the end of the output is still known")]
+    if any(tails.values()):
+        lines = [
+            LogLine(number, name, "", line)
+            for name, tail in tails.items()
+            for line in tail.splitlines()
+            if stream in ("", name)
+        ]
+        return [*lines, End("truncated", "only the end of the output is still known")]
+    if task.attempt.started_at is None:
+        return [End("unavailable", "nobody saw it run, so that no output of it is known")]
+    return [End("unavailable", "no node keeps this output")]
 
 
 def routes() -> list[web.RouteDef]:

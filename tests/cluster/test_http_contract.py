@@ -358,7 +358,7 @@ def test_followed_output_ends_when_the_task_does(node: NodeProcess, task_id: str
     canceller.start()
     answer = get(node, f"/v1/tasks/{task_id}/logs?follow=true", Accept=NDJSON)
     canceller.join()
-    assert answer.lines == [{"end": "unavailable", "reason": "no node keeps this output"}]
+    assert answer.lines == [{"end": "unavailable", "reason": "it was never started, so that there is no output"}]
 
 
 # --- the cluster ------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_output_ends_with_an_event_that_says_so_and_is_not_asked_for_again(node:
     story(node, task_id)
     (end,) = messages(ended_output(node, task_id).body)
     assert (end.event_id, end.name) == ("end", "end")
-    assert end.value == {"end": "unavailable", "reason": "no node keeps this output"}
+    assert end.value == {"end": "unavailable", "reason": "it was never started, so that there is no output"}
     over = ended_output(node, task_id, Last_Event_ID="end")
     assert (over.status, over.body) == (204, b"")
 

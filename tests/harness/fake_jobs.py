@@ -83,6 +83,8 @@ class FakeContext:
         """By the UID of their Job."""
         self.holds = False
         """Whether a finalizer holds every Job that is deleted."""
+        self.hides_pods = False
+        """Whether no mirror shows any Pod: somebody has taken away the label by which they are looked for."""
 
     def create(self, namespace: str, manifest: Json) -> Json:
         name = manifest["metadata"]["name"]
@@ -296,7 +298,7 @@ class FakeContext:
             mirror.tell("job", copy.deepcopy(job), gone=gone)
 
     def _show_pod(self, uid: str, *, gone: bool = False) -> None:
-        for mirror in self.mirrors:
+        for mirror in () if self.hides_pods else self.mirrors:
             mirror.tell(uid, copy.deepcopy(self.pods[uid].body), gone=gone)
 
 
@@ -362,7 +364,9 @@ class FakeMirror:
         self._list_number += 1  # What is still on its way is in the list.
         truth = self._context
         self._jobs = {name: copy.deepcopy(job) for (where, name), job in truth.jobs.items() if where == self._namespace}
-        pods = {uid: copy.deepcopy(pod.body) for uid, pod in truth.pods.items()}
+        pods = {} if truth.hides_pods else {uid: copy.deepcopy(pod.body) for uid, pod in truth.pods.items()}
+        if truth.hides_pods:
+            self._pods = {}
         for uid in self._pods.keys() - pods.keys():
             self._departed.setdefault(uid, []).append(self._pods[uid])
         self._pods = pods

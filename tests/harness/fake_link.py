@@ -46,6 +46,11 @@ def denied(message: str, status: int = 403) -> Fault:
     return Fault(error=Denied(message, status=status))
 
 
+def fails(message: str) -> Fault:
+    """Return a call that the API server answers with an error of its own, such as a webhook that is down."""
+    return Fault(error=Unreachable(message, status=500))
+
+
 class Copy(Protocol):
     """Something that follows the other end."""
 

@@ -290,6 +290,47 @@ async def test_a_context_that_goes_away_is_unreachable_and_comes_back(tmp_path: 
             await until(lambda: contexts.health("one").reachable)
 
 
+async def test_a_context_whose_storage_hangs_is_unreachable_though_its_server_answers(tmp_path: Path) -> None:
+    async with FakeKubernetes() as server, Running(write_kubeconfig(tmp_path / "config", server.url)) as contexts:
+        await until(lambda: contexts.health("one").reachable)
+        server.script("GET", "/livez", Answer(500, "[+]ping ok\n[-]etcd failed: reason withheld\nlivez check failed\n"))
+        await until(lambda: not contexts.health("one").reachable)
+        assert contexts.health("one").error == f"{server.url} answers, but cannot reach its etcd"
+        server.script("GET", "/livez", Answer(500, "[+]ping ok\n[-]poststarthook/x failed: reason withheld\n"))
+        await until(lambda: contexts.health("one").reachable)
+
+
+async def test_a_server_that_does_not_say_whether_it_lives_is_known_by_its_version(tmp_path: Path) -> None:
+    async with FakeKubernetes() as server:
+        server.script("GET", "/livez", Answer(403, status_object(403, "Forbidden", "no")))
+        async with Running(write_kubeconfig(tmp_path / "config", server.url)) as contexts:
+            await until(lambda: contexts.health("one").reachable and len(server.received("GET", "/livez")) > 3)
+
+
+async def test_a_context_that_comes_back_is_listed_again_at_once(tmp_path: Path) -> None:
+    path = "/apis/batch/v1/namespaces/n/jobs"
+    async with FakeKubernetes() as server:
+        away = Answer(503, status_object(503, "ServiceUnavailable", "away"))
+        server.script("GET", "/version", away)
+        server.script("GET", path, away)
+        # The pauses of probes pass at once, the shorter one after a list that failed does not pass at all.
+        pauses = Timing(random=lambda: 0.9, sleep=lambda seconds: asyncio.sleep(0.01 if seconds > 0.7 else 3600))
+        settings = [ContextSettings(name="one", kubeconfig=str(write_kubeconfig(tmp_path / "config", server.url)))]
+        contexts = KubernetesContexts(settings, timing=pauses)
+        await contexts.start()
+        await until(lambda: contexts.jobs("one") is not None)
+        jobs = contexts.jobs("one")
+        assert jobs is not None
+        jobs.mirror("n", "a=b", lambda: None)
+        probes = len(server.received("GET", "/version"))
+        await until(lambda: len(server.received("GET", "/version")) > probes + 3)
+        assert len(server.received("GET", path)) == 1
+        server.script("GET", path, Answer(200, {"items": [], "metadata": {"resourceVersion": "1"}}))
+        server.script("GET", "/version", Answer(200, {}))
+        await until(lambda: len(server.received("GET", path)) > 1)
+        await contexts.stop()
+
+
 async def test_a_context_that_hangs_does_not_disturb_another(tmp_path: Path) -> None:
     async with FakeKubernetes() as hanging, FakeKubernetes() as well:
         hanging.script("GET", "/version", Hang())

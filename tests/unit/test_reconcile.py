@@ -7,19 +7,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raftsman.executor.actions import Clear, Conclude, Confirm, Create, Delete, Notes, Release, Sight, Tell
+from raftsman.executor.actions import Clear, Conclude, Confirm, Create, Delete, FindPods, Notes, Release, Sight, Tell
 from raftsman.executor.jobs import ANNOTATION_SEQUENCE, LABEL_CLUSTER, Json
 from raftsman.executor.outcome import Outcome
 from raftsman.executor.reconcile import (
     BLIND_MS,
     EVIDENCE_MS,
     NO_ADAPTER,
+    STEADY_MS,
     decide,
     output_source,
 )
 from raftsman.executor.waits import Waiting
 from raftsman.raft.lifecycle import Cause, Signal, State, StopKind
 from raftsman.raft.records import Instant, JobCounts, Task
+from raftsman.raft.task_rules import stop_reason
 from tests.unit.attempts import (
     BACK_OFF,
     BOUND,
@@ -146,12 +148,27 @@ def test_a_short_gap_says_nothing_and_a_long_one_makes_the_attempt_unreachable()
     assert action(RUNNING, blind, notes, BLIND_MS - 1) is None
     report = told(RUNNING, blind, notes, BLIND_MS)
     assert (report.signal, report.unreachable) == (Signal.OBSERVE, True)
-    assert report.reason == "context c does not answer: connection refused"
+    assert report.reason == "context c is out of reach: connection refused"
 
 
 def test_what_is_unreachable_is_not_said_again() -> None:
-    row = task(State.RUNNING, uid="u", unreachable=True)
+    row = task(State.RUNNING, uid="u", unreachable=True, reason="context c is out of reach: still")
     assert action(row, Sight(error="still"), Notes(blind_since=at(0)), 60_000) is None
+
+
+def test_another_reason_for_being_unreachable_is_said_when_it_has_stood_for_a_while() -> None:
+    row = task(State.RUNNING, uid="u", unreachable=True, reason="context c is out of reach: refused")
+    another = Sight(error="its credentials are not accepted")
+    _, notes = step(row, another, Notes(blind_since=at(-60_000)))
+    assert action(row, another, notes, STEADY_MS - 1) is None
+    assert told(row, another, notes, STEADY_MS).reason == f"context c is out of reach: {another.error}"
+    _, notes = step(row, Sight(error="refused"), notes, STEADY_MS - 1)
+    assert action(row, another, notes, STEADY_MS) is None
+
+
+def test_a_stop_says_that_its_context_is_out_of_reach() -> None:
+    report = told(STOPPING, Sight(error="connection refused"), Notes(blind_since=at(0)), BLIND_MS)
+    assert (report.unreachable, report.message) == (True, "context c is out of reach: connection refused")
 
 
 def test_a_gap_that_ends_is_counted_from_its_own_beginning() -> None:
@@ -186,7 +203,8 @@ def test_an_attempt_with_a_job_is_only_unreachable_when_its_node_has_lost_the_co
     report = told(row, Sight(configured=False))
     assert (report.signal, report.unreachable) == (Signal.OBSERVE, True)
     assert NO_ADAPTER in report.reason
-    assert action(msgspec.structs.replace(row, unreachable=True), Sight(configured=False)) is None
+    reason = stop_reason(row, row.stop, report.message) if row.stop else report.reason
+    assert action(msgspec.structs.replace(row, unreachable=True, reason=reason), Sight(configured=False)) is None
 
 
 # --- ends -------------------------------------------------------------------------------------
@@ -209,7 +227,17 @@ def test_a_job_whose_end_is_shown_before_its_pods_waits_for_the_exit_code() -> N
     assert done is None
     assert concluded(RUNNING, Sight(job=failed, pods=[EXITED_3]), notes, 1).exit_code == 3
     assert action(RUNNING, Sight(job=failed, pods=[RUNS]), notes, EVIDENCE_MS - 1) is None
+    assert action(RUNNING, Sight(job=failed, pods=[RUNS]), notes, EVIDENCE_MS) == FindPods("u")
+    notes = replace(notes, found=())
     assert concluded(RUNNING, Sight(job=failed, pods=[RUNS]), notes, EVIDENCE_MS).cause is Cause.RESULT_UNKNOWN
+
+
+def test_a_job_that_failed_is_told_by_the_pod_that_lost_its_labels() -> None:
+    failed = job(ended_as="Failed")
+    notes = Notes(ended_since=at(0))
+    assert action(RUNNING, Sight(job=failed), notes, EVIDENCE_MS) == FindPods("u")
+    report = concluded(RUNNING, Sight(job=failed), replace(notes, found=(EXITED_3,)), EVIDENCE_MS)
+    assert (report.cause, report.exit_code) == (Cause.NON_ZERO_EXIT, 3)
 
 
 def test_a_job_that_ended_between_two_looks_needs_no_start_of_its_own() -> None:

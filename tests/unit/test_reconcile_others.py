@@ -7,9 +7,10 @@ import pytest
 
 from raftsman.executor.actions import Clear, Confirm, Create, DeletePod, Notes, Sight, Tell
 from raftsman.executor.jobs import Json
-from raftsman.executor.reconcile import BLIND_MS, obstacle
+from raftsman.executor.reconcile import BLIND_MS, TELL_AFTER_MS, obstacle
 from raftsman.raft.lifecycle import Cause, Signal, State, StopKind
 from raftsman.raft.records import Task
+from raftsman.raft.task_rules import stop_reason
 from tests.unit.attempts import (
     BOUND,
     CREATING,
@@ -100,8 +101,9 @@ def test_a_pod_that_has_ended_by_itself_without_its_job_decides(row: Task, pod: 
 
 def test_a_stop_deletes_the_pod_that_outlives_its_job_and_waits_for_its_end() -> None:
     pod = {**RUNS, "metadata": {**RUNS["metadata"], "uid": "pod-u"}}
-    assert action(STOPPING, Sight(pods=[pod]), Notes(orphans=(pod,))) == DeletePod("p-1", "pod-u")
-    assert action(STOPPING, Sight(pods=[pod]), Notes(orphans=(going(pod),))) == Confirm("u")
+    row = msgspec.structs.replace(STOPPING, reason="cancelled; waiting until its Job and Pods are gone")
+    assert action(row, Sight(pods=[pod]), Notes(orphans=(pod,))) == DeletePod("p-1", "pod-u")
+    assert action(row, Sight(pods=[pod]), Notes(orphans=(going(pod),))) == Confirm("u")
     ended = going(EXITED_0)
     assert concluded(STOPPING, Sight(pods=[ended]), Notes(absent=True, orphans=(ended,))).signal is Signal.GONE
 
@@ -141,3 +143,18 @@ def test_a_stop_without_a_job_ends_at_once_where_its_account_may_not_look(kind: 
 def test_an_attempt_with_a_job_is_unreachable_where_its_account_may_not_look(row: Task, notes: Notes) -> None:
     report = told(row, SHUT, replace(notes, blind_since=at(0)), BLIND_MS)
     assert (report.unreachable, SHUT.error in report.reason) == (True, True)
+
+
+def test_a_stop_says_that_a_pod_without_its_job_does_not_end() -> None:
+    assert STOPPING.stop is not None
+    row = msgspec.structs.replace(STOPPING, reason=stop_reason(STOPPING, STOPPING.stop))
+    told_to_go = {"name": "p", "deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    pod = {**RUNS, "metadata": told_to_go}
+    done, notes = step(row, Sight(), Notes(orphans=(pod,)))
+    assert done == Confirm("u")
+    late_ms = 30 * SECOND + TELL_AFTER_MS
+    assert action(row, Sight(), notes, late_ms - 1) == Confirm("u")
+    words = "the Kubernetes node worker-1 has not ended its Pod yet"
+    assert told(row, Sight(), notes, late_ms).message == words
+    row = msgspec.structs.replace(row, reason=stop_reason(STOPPING, STOPPING.stop, words))
+    assert action(row, Sight(), notes, late_ms) == Confirm("u")

@@ -10,16 +10,19 @@ from raftsman.executor.jobs import Json
 from raftsman.executor.reconcile import EVENTS_EVERY_MS, REPORT_EVERY_MS, TELL_AFTER_MS
 from raftsman.raft.lifecycle import Cause, Signal, StopKind
 from raftsman.raft.records import JobCounts, Task
+from raftsman.raft.task_rules import stop_reason
 from tests.unit.attempts import (
     BACK_OFF,
     BOUND,
     CREATING,
+    EXITED_3,
     LONG_AGO,
     NOT_FOUND,
     REFUSED_POD,
     RUNNING,
     RUNS,
     SECOND,
+    STOPPING,
     UNPLACED,
     action,
     at,
@@ -28,6 +31,7 @@ from tests.unit.attempts import (
     task,
     told,
 )
+from tests.unit.kubernetes_objects import container, pod
 
 # --- waiting ----------------------------------------------------------------------------------
 
@@ -129,3 +133,83 @@ def test_what_binds_or_starts_is_told_at_once(row: Task, pods: list[Json], signa
 def test_a_job_that_somebody_else_deletes_says_so() -> None:
     sight = Sight(job=job(deleted="2026-01-01T00:00:00Z"), pods=[RUNS])
     assert told(RUNNING, sight).reason == "its Job is being deleted, and not by raftsman"
+
+
+# --- what Kubernetes itself has yet to do -----------------------------------------------------------
+
+FAR = 10 * SECOND
+READ = Notes(waits_since=at(0), events_at=at(FAR), seen="u")
+STOPPING_UNSAID = msgspec.structs.replace(
+    STOPPING, reason="cancelled; waiting until its Job and Pods are gone", job=JobCounts()
+)
+
+
+def said_after(row: Task, sight: Sight) -> tuple[str, str]:
+    """Return reason and obstacle that are told of what has looked like that for two seconds, and nothing before."""
+    done, notes = step(row, sight, READ)
+    row = msgspec.structs.replace(row, job=JobCounts()) if done is None else row
+    assert not isinstance(done, Tell) or (done.report.reason, done.report.message) == ("", "")
+    report = told(row, sight, notes, TELL_AFTER_MS)
+    return report.reason, report.message
+
+
+def test_a_job_of_which_no_pod_is_made_says_so() -> None:
+    assert said_after(BOUND, Sight(job=job())) == ("Kubernetes has not made a Pod of its Job yet", "")
+
+
+def test_a_pod_that_nobody_schedules_says_so() -> None:
+    fresh = {**pod(phase="Pending"), "spec": {}}
+    assert said_after(BOUND, Sight(job=job(), pods=[fresh]))[0].startswith("the scheduler of Kubernetes has not")
+
+
+def test_an_attempt_whose_pod_has_ended_says_that_its_job_has_not() -> None:
+    reason, _ = said_after(RUNNING, Sight(job=job(), pods=[EXITED_3]))
+    assert reason == "its Pod has ended, and Kubernetes has not ended its Job yet"
+
+
+def test_a_job_that_somebody_else_deletes_says_what_keeps_it() -> None:
+    held = job(deleted="2026-01-01T00:00:00Z")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    first = "its Job is being deleted, and not by raftsman"
+    _, notes = step(RUNNING, Sight(job=held), READ)
+    report = told(RUNNING, Sight(job=held), notes, TELL_AFTER_MS)
+    assert report.reason == f"{first}; its Job task-t-1 is kept by the finalizer example.com/hold"
+
+
+def test_a_stop_says_what_keeps_its_job() -> None:
+    held = job(deleted="2026-01-01T00:00:00Z")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    assert said_after(STOPPING_UNSAID, Sight(job=held)) == (
+        "",
+        "its Job task-t-1 is kept by the finalizer example.com/hold",
+    )
+
+
+def test_a_stop_says_that_the_kubernetes_node_is_silent_and_takes_it_back() -> None:
+    lowered = ({"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"})
+    silent = pod(container("running", startedAt="2026-01-01T00:00:01Z"), conditions=lowered, phase="Running")
+    deleted = job(deleted="2026-01-01T00:00:00Z")
+    words = "the Kubernetes node worker-1 does not answer"
+    assert told(STOPPING_UNSAID, Sight(job=deleted, pods=[silent]), READ).message == words
+    assert STOPPING.stop is not None
+    row = msgspec.structs.replace(STOPPING_UNSAID, reason=stop_reason(STOPPING, STOPPING.stop, words))
+    assert action(row, Sight(job=deleted, pods=[silent]), READ) is None
+    assert told(row, Sight(job=deleted, pods=[RUNS]), READ).message == ""
+
+
+def test_what_kept_an_attempt_from_starting_is_no_obstacle_to_its_stop() -> None:
+    waits = {**NOT_FOUND, "metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:30Z"}}
+    row = msgspec.structs.replace(task(uid="u", stop=StopKind.CANCEL), reason=STOPPING_UNSAID.reason, job=JobCounts())
+    sight = Sight(job=job(deleted="2026-01-01T00:00:00Z"), pods=[waits])
+    assert said_after(row, sight) == ("", "the Kubernetes node worker-1 has not ended its Pod yet")
+
+
+def test_a_container_that_outlives_its_grace_period_keeps_a_stop() -> None:
+    metadata = {"name": "p", "deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    sight = Sight(job=job(deleted="2026-01-01T00:00:00Z"), pods=[{**RUNS, "metadata": metadata}])
+    _, notes = step(STOPPING_UNSAID, sight, READ)
+    late_ms = 30_000 + TELL_AFTER_MS
+    assert action(STOPPING_UNSAID, sight, notes, late_ms - 1) is None
+    assert (
+        told(STOPPING_UNSAID, sight, notes, late_ms).message == "the Kubernetes node worker-1 has not ended its Pod yet"
+    )

@@ -420,3 +420,29 @@ def test_a_line_that_never_ends_is_given_up() -> None:
     lines.feed(b"x" * 99)
     with pytest.raises(Unreachable, match="nothing Kubernetes sends"):
         lines.feed(b"xx")
+
+
+async def test_a_pause_after_failures_ends_when_the_context_answers_again() -> None:
+    pauses: list[float] = []
+    long_one = asyncio.Event()
+
+    async def sleep_for_ever_at_last(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            long_one.set()
+            await asyncio.Event().wait()
+
+    away = [Unreachable("refused") for _ in range(6)]
+    source = ScriptedSource([*away, page(job("a"))], [[SILENCE]])
+    timing = Timing(random=lambda: 0.5, sleep=sleep_for_ever_at_last)
+    reflector = Reflector(
+        source, prune_job, timing, on_change=lambda: None, on_seen=lambda _found: None, on_gone=lambda *_gone: None
+    )
+    task = asyncio.create_task(reflector.run())
+    await asyncio.wait_for(long_one.wait(), 5)
+    assert not reflector.listed
+    reflector.hope()
+    await asyncio.wait_for(source.idle.wait(), 5)
+    assert reflector.live
+    assert pauses[5] == pauses[0] < pauses[4]
+    task.cancel()

@@ -3,9 +3,9 @@
 import pytest
 
 from raftsman.executor.jobs import ANNOTATION_RELEASED, Json
-from raftsman.executor.waits import Waiting, waiting
+from raftsman.executor.waits import Waiting, grace_ms, lag, waiting
 from raftsman.raft.lifecycle import Cause
-from tests.unit.kubernetes_objects import container, event, pod, recorded
+from tests.unit.kubernetes_objects import container, ended, event, pod, recorded
 
 
 def waiting_of(case: Json) -> Waiting | None:
@@ -145,3 +145,49 @@ def test_a_running_pod_that_is_merely_not_ready_waits_for_nothing() -> None:
     lowered = ({"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "False"})
     running = pod(container("running", startedAt="2026-01-01T00:00:00Z"), conditions=lowered, phase="Running")
     assert waiting({}, [running], []) is None
+
+
+# --- lags -----------------------------------------------------------------------------------------
+
+DELETED: Json = {"metadata": {"name": "j", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+HELD: Json = {"metadata": {**DELETED["metadata"], "finalizers": ["foregroundDeletion", "example.com/hold"]}}
+FRESH = pod(phase="Pending")
+BEGUN = pod(phase="Pending", startTime="2026-01-01T00:00:00Z")
+RUNNING = pod(container("running", startedAt="2026-01-01T00:00:00Z"), phase="Running")
+OVER = pod(ended(3))
+
+
+def told_to_go(which: Json, **metadata: object) -> Json:
+    return {**which, "metadata": {**which["metadata"], "deletionTimestamp": "2026-01-01T00:00:30Z", **metadata}}
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "words"),
+    [
+        ({}, [], "Kubernetes has not made a Pod of its Job yet"),
+        ({"spec": {"suspend": True}}, [], ""),
+        ({"status": {"active": 1}}, [], "its Pod is not seen any more, and Kubernetes has not ended its Job yet"),
+        ({"status": {"terminating": 1}}, [], "its Pod is not seen any more, and Kubernetes has not ended its Job yet"),
+        ({}, [{**FRESH, "spec": {}}], "the scheduler of Kubernetes has not looked at its Pod yet"),
+        ({}, [FRESH], "the Kubernetes node worker-1 has not begun with its Pod yet"),
+        ({}, [BEGUN], "the Kubernetes node worker-1 prepares its Pod"),
+        ({}, [RUNNING], ""),
+        ({}, [OVER], "its Pod has ended, and Kubernetes has not ended its Job yet"),
+        (DELETED, [RUNNING], "Kubernetes has not told its Pod to end yet"),
+        (DELETED, [told_to_go(RUNNING)], "the Kubernetes node worker-1 has not ended its Pod yet"),
+        (DELETED, [told_to_go(FRESH)], "the Kubernetes node worker-1 has not ended its Pod yet"),
+        (DELETED, [told_to_go({**FRESH, "spec": {}})], "Kubernetes has not ended its Pod yet"),
+        (DELETED, [told_to_go(OVER)], "Kubernetes has not removed its Pod yet"),
+        (DELETED, [told_to_go(OVER, finalizers=["x/y"])], "its Pod p-1 is kept by the finalizer x/y"),
+        (DELETED, [], "Kubernetes has not removed its Job yet"),
+        (HELD, [], "its Job j is kept by the finalizer example.com/hold"),
+    ],
+)
+def test_what_kubernetes_has_yet_to_do_is_known_by_what_is_missing(job: Json, pods: list[Json], words: str) -> None:
+    assert lag(job, pods) == words
+
+
+def test_only_containers_that_run_have_a_grace_period() -> None:
+    assert grace_ms([]) == grace_ms([RUNNING]) == 0
+    assert grace_ms([told_to_go(FRESH, deletionGracePeriodSeconds=30)]) == 0
+    assert grace_ms([RUNNING, told_to_go(RUNNING, deletionGracePeriodSeconds=30)]) == 30_000

@@ -26,6 +26,19 @@ async def orphaned(executors: Executors, life: Life) -> None:
     await executors.until(lambda: executors.task("t").reason == GOES_ON, within_s=3)
 
 
+@played
+async def test_a_pod_that_lost_its_labels_still_says_how_the_attempt_ended(executors: Executors) -> None:
+    executors.kubernetes.life = lambda _name: Life(runs_s=20.0, exit_code=9)
+    executors.start("alpha")
+    executors.submit("t")
+    await executors.until(lambda: executors.task("t").state is State.RUNNING)
+    executors.kubernetes.hides_pods = True
+    for mirror in executors.kubernetes.mirrors:
+        mirror.start_over()
+    task = await executors.ended("t")
+    assert (task.cause, task.exit_code) == (Cause.NON_ZERO_EXIT, 9)
+
+
 @pytest.mark.parametrize("restarts", [False, True], ids=["", "restarted"])
 @pytest.mark.parametrize("lag_s", [0.005, 3.0])
 @pytest.mark.parametrize(("code", "state"), [(0, State.COMPLETED), (3, State.FAILED)])
@@ -148,7 +161,7 @@ def test_rights_that_are_withdrawn_end_no_attempt_that_may_have_a_job(tmp_path: 
         await asyncio.sleep(0.2)
         executors.links["alpha"].refuse(SHUT)
         await executors.until(lambda: executors.task("t").unreachable)
-        assert executors.task("t").reason == f"context {CONTEXT} does not answer: {SHUT}"
+        assert executors.task("t").reason == f"context {CONTEXT} is out of reach: {SHUT}"
         await asyncio.sleep(60)
         assert not executors.task("t").ended
         executors.links["alpha"].refuse("")

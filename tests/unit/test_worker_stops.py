@@ -10,7 +10,9 @@ from raftsman.executor.reconcile import NO_ADAPTER
 from raftsman.raft.lifecycle import Cause, State, StopKind
 from tests.harness.executors import CONTEXT, NAMESPACE, Executors, play, played
 from tests.harness.fake_jobs import Life
-from tests.harness.fake_link import DOWN, LOST, Fault, denied, late, slow
+from tests.harness.fake_link import DOWN, LOST, Fault, denied, fails, late, slow
+
+WEBHOOK = 'Internal error occurred: failed calling webhook "w.example.com": connection refused'
 
 FOREVER = Life(runs_s=None)
 
@@ -177,7 +179,7 @@ async def test_a_context_that_goes_and_comes_back_ends_no_task(executors: Execut
     await executors.until(lambda: executors.task("t").state is State.RUNNING)
     executors.links["alpha"].set_up(False)
     await executors.until(lambda: executors.task("t").unreachable)
-    assert executors.task("t").reason == f"context {CONTEXT} does not answer: cannot list jobs: connection refused"
+    assert executors.task("t").reason == f"context {CONTEXT} is out of reach: cannot list jobs: connection refused"
     executors.links["alpha"].set_up(True)
     await executors.until(lambda: not executors.task("t").unreachable, within_s=3)
     task = await executors.ended("t")
@@ -206,6 +208,28 @@ async def test_a_create_that_gets_no_answer_says_so(executors: Executors) -> Non
     await executors.until(lambda: "gets no answer: connection refused" in executors.task("t").reason, within_s=3)
     task = await executors.ended("t")
     assert (task.state, task.reason) == (State.COMPLETED, "")
+
+
+@played
+async def test_a_create_that_a_dead_webhook_fails_says_so_and_is_blamed_on_it(executors: Executors) -> None:
+    executors.links["alpha"].plan("create", *[fails(WEBHOOK)] * 5)
+    executors.start("alpha")
+    executors.submit("t")
+    await executors.until(lambda: executors.task("t").reason == f"the creation of its Job fails: {WEBHOOK}", within_s=3)
+    assert executors.task("t").pending_cause is Cause.ADMISSION_DENIED
+
+
+@played
+async def test_a_deletion_that_a_dead_webhook_fails_says_so_until_it_goes_well(executors: Executors) -> None:
+    executors.kubernetes.life = lambda _name: Life(runs_s=None, dies_after_s=20.0)
+    executors.links["alpha"].plan("delete", *[fails(WEBHOOK)] * 5)
+    executors.start("alpha")
+    executors.submit("t")
+    await executors.until(lambda: executors.task("t").state is State.RUNNING)
+    executors.cancel("t")
+    await executors.until(lambda: executors.task("t").reason.endswith(f"are gone, and {WEBHOOK}"), within_s=3)
+    await executors.until(lambda: executors.task("t").reason.endswith("are gone"), within_s=20)
+    assert (await executors.ended("t")).state is State.CANCELLED
 
 
 @played
@@ -238,7 +262,7 @@ async def test_a_server_that_hangs_makes_the_attempt_unreachable_although_its_wa
     await executors.until(lambda: executors.task("t").state is State.RUNNING)
     node.contexts.hangs = True
     await executors.until(lambda: executors.task("t").unreachable, within_s=6)
-    assert executors.task("t").reason == "context prod does not answer: no answer within 5 s"
+    assert executors.task("t").reason == "context prod is out of reach: no answer within 5 s"
     node.contexts.hangs = False
     await executors.until(lambda: not executors.task("t").unreachable, within_s=3)
 
