@@ -53,11 +53,22 @@ async def leads(log: Consensus) -> None:
         ("127.0.0.1", "is not host:port"),
         ("127.0.0.1:0", "is not host:port"),
         ("127.0.0.1:65536", "is not host:port"),
+        ("127.0.0.1:\N{SUPERSCRIPT TWO}", "is not host:port"),
+        ("127.0.0.1:x", "is not host:port"),
+        ("127.0.0.1:-1", "is not host:port"),
+        (":7118", ":7118 is not a loopback address"),
     ],
 )
 def test_a_member_that_cannot_be_trusted_or_reached_is_refused(tmp_path: Path, address: str, words: str) -> None:
     with pytest.raises(ConsensusError, match=words):
         consensus(tmp_path, address)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "127.255.0.9:65535", "localhost:7118", "LocalHost:7118", "[::1]:7118"]
+)
+def test_whatever_stands_for_this_machine_alone_is_an_address(tmp_path: Path, address: str) -> None:
+    assert consensus(tmp_path, address)._members == {"alpha": address}
 
 
 def test_a_node_that_is_no_member_is_refused(tmp_path: Path) -> None:
