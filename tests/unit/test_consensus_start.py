@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from raftsman.raft.consensus import Answer, Consensus, ConsensusError
 from raftsman.raft.disk import RealFile
 from raftsman.raft.figures import Timings
+from raftsman.raft.founding import JOINING, MEMBER
+from raftsman.raft.messages import Status
 from raftsman.raft.peers import Broken
 from tests.harness.nodes import eventually, free_port
 
@@ -223,6 +225,42 @@ def test_a_node_whose_others_have_not_come_says_for_whom_it_waits(tmp_path: Path
         assert log.behind() == {}
     finally:
         log.stop()
+
+
+def test_a_member_whose_others_lost_their_directories_says_that_there_is_no_majority(tmp_path: Path) -> None:
+    log = new(tmp_path, "beta", "gamma")
+    log.start()
+    try:
+        joining = log._running().participant._joining
+        empty = Status(stage=JOINING, cluster_id="", incarnation="", founding={})
+        joining._statuses |= {"beta": empty, "gamma": empty}
+        joining.identity = replace(joining.identity, stage=MEMBER)
+        ((code, sentence),) = log.troubles()
+        assert code == "no-majority"
+        assert sentence.startswith("the directories of beta and gamma are empty")
+        joining._statuses.clear()
+        assert log.troubles() == []
+    finally:
+        log.stop()
+
+
+def test_a_read_is_answered_when_all_that_was_committed_before_is_applied_and_adds_no_entry(tmp_path: Path) -> None:
+    with leading(tmp_path) as log:
+        append(log, 3)
+        before = log.figures().entries
+        answers: list[tuple[Answer, int]] = []
+        log.read(lambda answer, index: answers.append((answer, index)))
+        eventually(lambda: answers, within_s=WITHIN_S, what="an answer")
+        assert answers == [(Answer.APPLIED, log.standing().commit_index)]
+        assert log.figures().entries == before
+
+
+def test_a_log_that_was_stopped_leads_no_more_and_still_says_how_far_it_came(tmp_path: Path) -> None:
+    with leading(tmp_path) as log:
+        append(log, 3)
+        before = log.standing()
+        assert (before.leads, before.leader) == (True, "alpha")
+    assert log.standing() == replace(before, leads=False, leader=None)
 
 
 def test_leadership_that_nobody_takes_stays_and_the_wait_for_it_ends(

@@ -15,7 +15,7 @@ from raftsman.raft import transport as wire
 from raftsman.raft.transport import Self, Transport, fault_of, split_address
 from tests.harness.nodes import free_port
 from tests.unit.replicas import until
-from tests.unit.wires import HELLO, ME, Heard, answer_in, feed, listening, made, members_of, says
+from tests.unit.wires import HELLO, ME, Heard, answer_in, feed, hang_up, listening, made, members_of, says
 
 MEMBERS = members_of(ME, 2)
 TO_GAMMA = m.Hello(protocol=m.PROTOCOL, cluster="test", cluster_id="", node="gamma", to="beta", incarnation="c1")
@@ -223,8 +223,10 @@ async def test_a_transport_that_has_stopped_listens_and_calls_no_more() -> None:
     transport = Transport(members=members_of(ME, port), me=lambda: ME)
     await transport.start(Heard())
     (sock,), (call,) = transport._listening, transport._tasks
+    number = sock.fileno()
     await transport.stop()
     assert sock.fileno() == -1
+    assert not asyncio.get_running_loop().remove_reader(number), "it may be another's now"
     assert call.cancelled()
     with pytest.raises(ConnectionRefusedError):
         await says(port)
@@ -267,6 +269,44 @@ async def test_a_node_that_is_away_is_called_until_it_is_there(monkeypatch: pyte
         async with listening(gamma=f"127.0.0.1:{port}"):
             await until(lambda: heard.told, "the third call is answered")
     assert heard.told[0] == ("beta", "b1")
+
+
+async def turns(count: int) -> None:
+    """Let everything that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def calls_of(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let beta call gamma, which is away; return how often it did in many turns of the loop."""
+    calls = 0
+
+    async def away(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", away)
+    calling = asyncio.create_task(transport._dial("gamma"))
+    await turns(50)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    return calls
+
+
+async def test_between_two_calls_there_is_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "REDIAL_S", 600.0)
+    transport, _ = quiet()
+    assert await calls_of(transport, monkeypatch) == 1
+
+
+async def test_whoever_is_linked_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "REDIAL_S", 0.0)
+    transport, _ = quiet()
+    assert await calls_of(transport, monkeypatch) > 1
+    with made(transport, "gamma") as (link, _):
+        feed(link, m.encode(TO_GAMMA))
+        assert await calls_of(transport, monkeypatch) == 0
 
 
 # --- addresses --------------------------------------------------------------------------------
@@ -333,6 +373,29 @@ class Failing:
 
     def fileno(self) -> int:
         return self._real.fileno()
+
+
+async def test_a_connection_that_breaks_before_it_is_taken_is_nobodys_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", broken)
+    transport, _ = quiet()
+    with socket.socket() as connection:
+        await transport._greet(connection)
+    assert not transport._strangers
+
+
+async def test_a_connection_is_greeted_while_others_come() -> None:
+    async with listening() as (transport, _, port):
+        (real,) = transport._listening
+        asyncio.get_running_loop().add_reader(real, lambda: None)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        transport._accept(real)
+        assert len(transport._greeting) == 1
+        await until(lambda: not transport._greeting, "it is greeted")
+        assert len(transport._strangers) == 1
+        await hang_up(writer)
 
 
 @pytest.mark.parametrize(
