@@ -188,12 +188,16 @@ def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_what_t
         consensus(tmp_path, address).start()
 
 
-async def test_leadership_goes_to_a_follower_when_it_is_handed_over(tmp_path: Path) -> None:
+async def test_leadership_goes_to_a_follower_when_it_is_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftsman.raft.consensus.TRANSFER_WITHIN_S", 40.0)  # The end of it ends the wait, not the time.
     async with group_of(tmp_path) as group:
         await group.start()
         leader = await group.leader()
         await asyncio.sleep(0.05)  # Its followers have the first entry.
-        assert await leader.replica.transfer_leadership()
+        async with asyncio.timeout(20):
+            assert await leader.replica.transfer_leadership()
         assert await group.leader() is not leader
         assert not await leader.replica.transfer_leadership()
 

@@ -69,6 +69,9 @@ async def test_who_has_said_no_hello_in_time_is_closed_and_the_clock_stops_with_
         assert timer is not None
         feed(link, m.encode(HELLO))
         assert timer.cancelled()
+        assert link._timer is not None
+        assert link._timer is not timer
+        assert not link._timer.cancelled(), "from now on it shows life"
 
 
 async def test_a_connection_that_is_over_says_so_once_and_does_nothing_more() -> None:

@@ -309,6 +309,28 @@ async def test_whoever_is_linked_is_not_called(monkeypatch: pytest.MonkeyPatch) 
         assert await calls_of(transport, monkeypatch) == 0
 
 
+async def test_a_call_that_waits_for_its_answer_is_not_repeated_until_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "REDIAL_S", 0.0)
+    transport, _ = quiet()
+    calls: list[links.Link] = []
+
+    async def taken(factory: Callable[[], links.Link], *_: object) -> tuple[None, links.Link]:
+        calls.append(factory())
+        return None, calls[-1]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", taken)
+    calling = asyncio.create_task(transport._dial("gamma"))
+    await turns(50)
+    assert [call.dialled for call in calls] == ["gamma"]
+    calls[0].over.set()
+    await turns(50)
+    assert len(calls) == 2
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+
+
 # --- addresses --------------------------------------------------------------------------------
 
 
