@@ -53,11 +53,22 @@ async def leads(log: Consensus) -> None:
         ("127.0.0.1", "is not host:port"),
         ("127.0.0.1:0", "is not host:port"),
         ("127.0.0.1:65536", "is not host:port"),
+        ("127.0.0.1:\N{SUPERSCRIPT TWO}", "is not host:port"),
+        ("127.0.0.1:x", "is not host:port"),
+        ("127.0.0.1:-1", "is not host:port"),
+        (":7118", ":7118 is not a loopback address"),
     ],
 )
 def test_a_member_that_cannot_be_trusted_or_reached_is_refused(tmp_path: Path, address: str, words: str) -> None:
     with pytest.raises(ConsensusError, match=words):
         consensus(tmp_path, address)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "127.255.0.9:65535", "localhost:7118", "LocalHost:7118", "[::1]:7118"]
+)
+def test_whatever_stands_for_this_machine_alone_is_an_address(tmp_path: Path, address: str) -> None:
+    assert consensus(tmp_path, address)._members == {"alpha": address}
 
 
 def test_a_node_that_is_no_member_is_refused(tmp_path: Path) -> None:
@@ -177,12 +188,16 @@ def test_a_node_whose_identity_or_journal_is_lost_does_not_start_and_says_what_t
         consensus(tmp_path, address).start()
 
 
-async def test_leadership_goes_to_a_follower_when_it_is_handed_over(tmp_path: Path) -> None:
+async def test_leadership_goes_to_a_follower_when_it_is_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftsman.raft.consensus.TRANSFER_WITHIN_S", 40.0)  # The end of it ends the wait, not the time.
     async with group_of(tmp_path) as group:
         await group.start()
         leader = await group.leader()
         await asyncio.sleep(0.05)  # Its followers have the first entry.
-        assert await leader.replica.transfer_leadership()
+        async with asyncio.timeout(20):
+            assert await leader.replica.transfer_leadership()
         assert await group.leader() is not leader
         assert not await leader.replica.transfer_leadership()
 

@@ -5,8 +5,7 @@ import errno
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
 from random import Random
 from typing import cast
 
@@ -16,70 +15,13 @@ import pytest
 from raftsman.raft import link as links
 from raftsman.raft import messages as m
 from raftsman.raft import transport as wire
-from raftsman.raft.complaints import PER_WINDOW, WINDOW_S, Complaints, Kind
+from raftsman.raft.complaints import PER_WINDOW, WINDOW_S, Complaints
 from raftsman.raft.limits import COMMAND_BYTES
-from raftsman.raft.transport import Self, Transport, fault_of
-from tests.harness.nodes import free_port
+from raftsman.raft.transport import Self, fault_of
 from tests.unit.replicas import until
+from tests.unit.wires import HELLO, ME, Taken, answer_in, feed, hang_up, listening, made, says
 
-ME = Self("test", "0011223344556677", "beta", "b1")
-HELLO = m.Hello(protocol=m.PROTOCOL, cluster="test", cluster_id="", node="alpha", to="beta", incarnation="a1")
 BOMB = b"\x80\x02cos\nsystem\nq\x00X\x10\x00\x00\x00touch /tmp/bombsq\x01\x85q\x02Rq\x03."
-
-
-@dataclass(slots=True)
-class Heard:
-    """What the node above the transport is told."""
-
-    told: list[tuple[str, object]] = field(default_factory=list)
-
-    def linked(self, peer: str, incarnation: str) -> None:
-        self.told.append((peer, incarnation))
-
-    def unlinked(self, peer: str) -> None:
-        self.told.append((peer, None))
-
-    def received(self, peer: str, message: m.Message) -> None:
-        self.told.append((peer, message))
-
-
-@asynccontextmanager
-async def listening(me: Self = ME, **addresses: str) -> AsyncIterator[tuple[Transport, Heard, int]]:
-    """Give a transport of *me* that listens."""
-    port = free_port()
-    heard = Heard()
-    members = {"alpha": "127.0.0.1:1", "beta": "127.0.0.1:1", "gamma": "127.0.0.1:1", **addresses}
-    transport = Transport(members=members | {me.node: f"127.0.0.1:{port}"}, me=lambda: me)
-    await transport.start(heard)
-    try:
-        yield transport, heard, port
-    finally:
-        await transport.stop()
-
-
-async def says(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
-    """Connect, say *parts*, and return everything that comes until the other side closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        for part in parts:
-            writer.write(part)
-            await asyncio.sleep(pause_s)
-        async with asyncio.timeout(5):
-            return await reader.read()
-    except ConnectionError:
-        return b""
-    finally:
-        await hang_up(writer)
-
-
-async def hang_up(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with suppress(ConnectionError):
-        await writer.wait_closed()
-
-
-def answer_in(raw: bytes) -> m.Message:
-    return m.decode(raw[m.LENGTH_BYTES :])
 
 
 # --- who gets in ------------------------------------------------------------------------------
@@ -312,11 +254,11 @@ async def test_whoever_takes_nothing_loses_the_link_before_a_mebibyte_is_kept_fo
 
 
 def test_strangers_do_not_fill_the_log() -> None:
-    complaints = Complaints()
-    lines = [complaints.line("hello", "who are you", now=0.001 * number) for number in range(1000)]
+    complaints, began = Complaints(), 1_000.0
+    lines = [complaints.line("hello", "who are you", now=began + 0.001 * number) for number in range(1000)]
     assert [line for line in lines if line] == ["who are you"] * PER_WINDOW
-    assert complaints.line("frame", "too long", now=1) == "too long", "a flood of one kind hides no other"
-    later = [complaints.line("hello", "who are you", now=WINDOW_S + number) for number in range(2)]
+    assert complaints.line("frame", "too long", now=began + 1) == "too long", "a flood of one kind hides no other"
+    later = [complaints.line("hello", "who are you", now=began + WINDOW_S + number) for number in range(2)]
     assert later == [f"who are you ({1000 - PER_WINDOW} more like this were not logged)", "who are you"]
     assert complaints.total == 1003
 
@@ -345,7 +287,8 @@ async def test_frames_are_the_same_however_tcp_cuts_them_and_the_buffer_holds_on
     sizes, longest = ((0, 10, 3_000), 7) if seed % 2 else ((0, 5_000, 200_000, COMMAND_BYTES), 100_000)
     sent = [m.Propose(number=number, command=random.randbytes(random.choice(sizes))) for number in range(10)]
     stream = m.encode(HELLO) + b"".join(m.encode(message) for message in sent)
-    async with fed_by_hand() as (link, taken):
+    taken = Taken()
+    with made(taken) as (link, _):
         start = 0
         while start < len(stream):
             start += feed(link, stream[start : start + random.randint(1, longest)])
@@ -355,66 +298,10 @@ async def test_frames_are_the_same_however_tcp_cuts_them_and_the_buffer_holds_on
 
 @pytest.mark.parametrize("beginning", [b"\xff", b"\xff\xff", b"\xff\xff\xff"])
 async def test_the_beginning_of_a_length_is_not_believed(beginning: bytes) -> None:
-    async with fed_by_hand() as (link, _):
+    with made(Taken()) as (link, _):
         feed(link, m.encode(HELLO))
         feed(link, m.encode(m.AskRead(number=1)) + beginning)
         assert len(link._coming) == links.READ_BYTES
-
-
-class Taken:
-    """What a link tells the transport above it."""
-
-    def __init__(self) -> None:
-        self.messages: list[m.Message] = []
-
-    def came(self, link: links.Link) -> None: ...
-
-    def hello_to(self, _peer: str) -> bytes:
-        return b""
-
-    def greeted(self, _link: links.Link, _hello: m.Hello) -> str:
-        return ""
-
-    def said_farewell(self, peer: str, reason: str) -> None: ...
-
-    def complain(self, link: links.Link, _kind: Kind, why: str) -> None:
-        raise AssertionError(f"{link}: {why}")
-
-    def received(self, _peer: str, message: m.Message) -> None:
-        self.messages.append(message)
-
-    def gone(self, link: links.Link) -> None: ...
-
-
-class NoWire(asyncio.Transport):
-    """A connection of which only this side is there."""
-
-    def __init__(self, own: socket.socket) -> None:
-        super().__init__({"socket": own})
-
-    def is_closing(self) -> bool:
-        return False
-
-
-@asynccontextmanager
-async def fed_by_hand() -> AsyncIterator[tuple[links.Link, Taken]]:
-    """Give a link whose bytes the test puts into its buffer, and what it makes of them."""
-    taken = Taken()
-    link = links.Link(taken, None)
-    with socket.socket() as own:
-        link.connection_made(NoWire(own))
-        yield link, taken
-    link.connection_lost(None)
-
-
-def feed(link: links.Link, raw: bytes) -> int:
-    """Let as much of *raw* come as there is room for; return how much."""
-    room = link.get_buffer(-1)
-    count = min(len(room), len(raw))
-    assert count, "there must always be room"
-    room[:count] = raw[:count]
-    link.buffer_updated(count)
-    return count
 
 
 async def test_without_descriptors_nothing_is_accepted_and_the_loop_rests_until_there_are_some(
