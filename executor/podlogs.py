@@ -31,7 +31,7 @@ FINAL_PAUSES_S = (0.2, 0.4, 0.8, 1.6, 2.0)  # Between last reads that fail: a re
 _STAMP_CHARS = 35  # 2006-01-02T15:04:05.999999999+07:00
 _TORN_STAMP = re.compile(rb"[0-9TZ:.+-]{1,%d}" % _STAMP_CHARS)
 
-_COMPLAINT_BYTES = 512  # The longest one names a path twice.
+_COMPLAINT_BYTES = 1024  # The longest one names a path twice, and how it ends must be seen.
 _COMPLAINT = re.compile(  # Of kubelets up to 1.34: kuberuntime_container.go, and logs.go of the CRI client.
     rb"unable to retrieve container logs for |rpc error: code = |failed to (try resolving symlinks|open log file"
     rb"|create fsnotify watcher|watch directory|read log file|get parse function)"

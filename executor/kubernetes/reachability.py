@@ -245,12 +245,7 @@ class ContextLoop:
 
     async def _pause(self, seconds: float) -> None:
         """Wait *seconds*, or until a call makes us doubt; then a moment, so that a burst of failures is one doubt."""
-        waits = {asyncio.ensure_future(self._timing.sleep(seconds)), asyncio.ensure_future(self._wake.wait())}
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await self._timing.sleep_unless(self._wake, seconds)
         if self._wake.is_set():
             await self._timing.sleep(self._timing.between(DOUBT_S / 4, DOUBT_S / 2))
 

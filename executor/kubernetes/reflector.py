@@ -120,7 +120,8 @@ class Reflector:
             except Exception:  # The outermost frame: a fault of ours must not blind a namespace for good.
                 logger.exception("the copy of %s met an error, and is made anew", self._where())
                 pause_s = self._start_over()
-            await self._pause(pause_s)
+            self._hope.clear()
+            await self._timing.sleep_unless(self._hope, pause_s)
 
     def hope(self) -> None:
         """End a pause, and let the next ones be short: there is reason to think that a try goes well soon.
@@ -129,15 +130,6 @@ class Reflector:
         """
         self._backoff.reset()
         self._hope.set()
-
-    async def _pause(self, pause_s: float) -> None:
-        self._hope.clear()
-        waits = {asyncio.ensure_future(self._timing.sleep(pause_s)), asyncio.ensure_future(self._hope.wait())}
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     def _start_over(self) -> float:
         """Trust nothing before the next list; return how long to pause."""

@@ -30,6 +30,15 @@ class Timing:
     random: Callable[[], float] = field(default=random.random)  # From [0, 1).
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
+    async def sleep_unless(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait *seconds*, or until *event* is set."""
+        waits = {asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(event.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
     def wall_ms(self) -> int:
         """Return the time as Unix milliseconds."""
         return int(self.wall() * 1000)

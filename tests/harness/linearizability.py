@@ -25,6 +25,9 @@ from tests.harness.history import (
 MOST_TRIED = 1_000_000
 """Orders of one task: more would take all memory, and tests keep histories far smaller."""
 
+_TELLING = ("task-not-found", "task-exists")
+"""Refusals that tell whether there is a task; the others could be given to anybody."""
+
 CREATED: Place = (0, "queued")
 CANCELLED = "cancelled"
 
@@ -97,10 +100,6 @@ def _call_of(operation: Operation) -> Call | None:
         return None
     returned_at = inf if isinstance(answer, Unknown) else operation.returned_at
     return Call(operation.kind, answer, operation.called_at, returned_at)
-
-
-_TELLING = ("task-not-found", "task-exists")
-"""Refusals that tell whether there is a task; the others could be given to anybody."""
 
 
 def _places_after(place: Place | None, call: Call) -> Iterator[Place | None]:

@@ -94,7 +94,7 @@ async def test_between_the_end_of_a_container_and_that_of_its_pod_its_log_is_gon
     assert end_of(await captured(ScriptedLog([[ABC], [removed]]), follows=1)) == End("complete", "")
 
 
-@pytest.mark.parametrize("complaint", [NO_CONTAINER, NO_FILE])
+@pytest.mark.parametrize("complaint", [NO_CONTAINER, NO_FILE, NO_FILE.replace(b"/pods", b"/pods" + b"/long" * 50)])
 @pytest.mark.parametrize(("came", "lines"), [([ABC], ["a", "b", "c"]), ([], [])], ids=["lines", "nothing"])
 async def test_a_kubelet_that_has_removed_the_log_says_so_and_that_is_no_line(
     came: Read, lines: list[str], complaint: bytes
